@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * core.h: the collector's data structures and the functions its ports call.
+ *
+ * How to read the core: cycle.c is the algorithm from top to bottom, mark.c its
+ * heart.  Then span.h (how an address becomes an object, and what colour it
+ * has), central.c and pageheap.c (where spans come from), sweep.c, roots.c,
+ * workbuf.c, ring.c.  Nothing in kmod/core/ may include anything but "port.h",
+ * <linux/gcarena.h> and its own headers, and nothing may touch user memory but
+ * through GCA_UREAD and gca_port_copy().
+ *
+ * Contexts.  An *operation* runs between gca_op_begin() and gca_op_end(): it
+ * is bounded, never sleeps and never faults.  A *stop* is the time between
+ * gca_port_stop() and gca_port_start(), with the gate closed: no operation is
+ * open and no attached thread runs user code.  *Marking* is neither: it is
+ * counted work (gca_arena.markers) and may be done by any thread that a port
+ * lends.
+ *
+ * Locks, outer to inner: mutators_lock, gca_mutator.lock, gca_central.lock,
+ * gca_pageheap.lock.  All are spinning locks.  The mark loop takes none.
+ */
+#ifndef GCA_CORE_H
+#define GCA_CORE_H
+
+#include "port.h"
+#include <linux/gcarena.h>
+
+/* ---------------------------------------------------------------- geometry */
+
+#define GCA_CHUNK_SHIFT		22		/* metadata comes by 4 MiB of heap */
+#define GCA_CHUNK_SIZE		(1UL << GCA_CHUNK_SHIFT)
+#define GCA_CHUNK_PAGES		(1U << (GCA_CHUNK_SHIFT - GCARENA_PAGE_SHIFT))
+#define GCA_OBLET_BYTES		(128U << 10)	/* Go's maxObletBytes */
+#define GCA_ROOT_BLOCK		(256U << 10)	/* Go's rootBlockBytes */
+#define GCA_BIT_WORDS		8		/* 512 slots of a span */
+#define GCA_MAX_NELEMS		512
+#define GCA_CLASS_LARGE		127		/* in the size-class field of a page word */
+#define GCA_REFILL_MAX		32
+#define GCA_HEAP_MIN		(4UL << 20)	/* Go's heapMinimum */
+#define GCA_PERCENT		100		/* Go's GOGC */
+
+/* ------------------------------------------------------------- page words
+ *
+ * One 64-bit word a heap page says all a marker needs to know about it, so that
+ * one load gives a consistent answer and struct gca_span stays cold:
+ *
+ *	bit  0		in use
+ *	bit  1		interior: not the first page of its span
+ *	bits 2-3	kind
+ *	bits 4-10	size class, or GCA_CLASS_LARGE
+ *	bits 11-20	base	(first page only)
+ *	bits 21-30	snap	(first page only)
+ *	bits 31-57	number of the span's first page
+ *
+ * Writers: page heap (in use, head), begin stop, hand-back and sweep (base,
+ * snap).  During marking a word changes only from "not in use" to "in use".
+ */
+#define GCA_PW_INUSE		1ULL
+#define GCA_PW_INTERIOR		2ULL
+#define GCA_PW_CLASS_SHIFT	2
+#define GCA_PW_CLASS_MASK	0x1ffU		/* kind and size class: the span class */
+#define GCA_PW_BASE_SHIFT	11
+#define GCA_PW_SNAP_SHIFT	21
+#define GCA_PW_INDEX_MASK	0x3ffU
+#define GCA_PW_HEAD_SHIFT	31
+#define GCA_PW_HEAD_MASK	0x7ffffffU
+
+static inline unsigned int gca_pw_class(u64 pw)
+{
+	return (pw >> GCA_PW_CLASS_SHIFT) & GCA_PW_CLASS_MASK;
+}
+
+static inline unsigned int gca_pw_kind(u64 pw)
+{
+	return (pw >> GCA_PW_CLASS_SHIFT) & 3;
+}
+
+static inline bool gca_pw_large(u64 pw)
+{
+	return gca_pw_class(pw) >= GCARENA_SPAN_CLASS(GCA_CLASS_LARGE, 0);
+}
+
+static inline unsigned int gca_pw_base(u64 pw)
+{
+	return (pw >> GCA_PW_BASE_SHIFT) & GCA_PW_INDEX_MASK;
+}
+
+static inline unsigned int gca_pw_snap(u64 pw)
+{
+	return (pw >> GCA_PW_SNAP_SHIFT) & GCA_PW_INDEX_MASK;
+}
+
+static inline u32 gca_pw_head(u64 pw)
+{
+	return (pw >> GCA_PW_HEAD_SHIFT) & GCA_PW_HEAD_MASK;
+}
+
+static inline u64 gca_pw_make(u32 head, unsigned int span_class, unsigned int base,
+			      unsigned int snap)
+{
+	return GCA_PW_INUSE | (u64)span_class << GCA_PW_CLASS_SHIFT |
+	       (u64)base << GCA_PW_BASE_SHIFT | (u64)snap << GCA_PW_SNAP_SHIFT |
+	       (u64)head << GCA_PW_HEAD_SHIFT;
+}
+
+/* ------------------------------------------------------------------- spans */
+
+enum gca_span_state {
+	GCA_SPAN_NONE,		/* interior of a span or run, or never used */
+	GCA_SPAN_INUSE,		/* first page of a span */
+	GCA_SPAN_FREE,		/* first page of a free run */
+	GCA_SPAN_FREE_LAST,	/* last page of a free run of two or more pages */
+	GCA_SPAN_RETURNING,	/* first page of a run lent to SERVE */
+};
+
+/**
+ * struct gca_span - the cold part of a page's metadata
+ * @link: central list, large list or free-run bin
+ * @npages: heap pages of this span or free run (in its first and last page)
+ * @sweepgen: equal to gca_arena.sweepgen: swept; else not
+ * @layout: of a large precise object
+ * @nelems: slots
+ * @free: free index of an uncached span; of a cached one, the last good value
+ *	read from its owner
+ * @slot: slot of @owner that holds it
+ * @state: enum gca_span_state
+ * @dirty: pages may hold old contents (needzero, or a dirty free run)
+ * @owner: mutator that has it cached, or NULL; written under owner->lock
+ * @bytes: size of a large object
+ *
+ * Embedded in the chunk, one a page, so that the descriptor of any page exists
+ * without allocation and is never freed before the arena: a late reader sees
+ * an old span, not freed memory.
+ */
+struct gca_span {
+	struct list_head link;
+	u32 npages;
+	u32 sweepgen;
+	u32 layout;
+	u16 nelems;
+	u16 free;
+	u16 slot;
+	u8 state;
+	u8 dirty;
+	struct gca_mutator *owner;
+	u64 bytes;
+};
+
+#define GCA_WBUF_ENTRIES	252
+#define GCA_WBUFS		8
+
+/**
+ * struct gca_wbuf - 2 KiB of grey objects
+ * @next: index + 1 of the next buffer on a global list
+ * @n: entries
+ * @index: of this buffer: chunk * GCA_WBUFS + position in the chunk
+ * @obj: entries, see GCA_ENTRY in mark.h
+ */
+struct gca_wbuf {
+	u32 next;
+	u32 n;
+	u32 index;
+	u32 __pad[5];
+	u64 obj[GCA_WBUF_ENTRIES];
+};
+
+/**
+ * struct gca_chunk - metadata of 4 MiB of heap
+ * @pw: a word a page.  First, because a chunk that lies wholly inside one large
+ *	span, and the empty chunk, consist of this array alone
+ * @bits: for each page 8 pairs of words: mark bits, alloc bits of 64 slots.
+ *	Pairs, so that testing a slot's colour and marking it is one cache line
+ * @span: the cold part
+ * @overflow: bit a page: its span's marked objects must be scanned again
+ * @check: checkmark's own mark bits, GCA_BIT_WORDS a page; NULL until wanted
+ * @wbuf: work buffers: the reserve grows with the heap, so that marking needs
+ *	no allocation
+ */
+struct gca_chunk {
+	u64 pw[GCA_CHUNK_PAGES];
+	u64 bits[GCA_CHUNK_PAGES * GCA_BIT_WORDS * 2];
+	struct gca_span span[GCA_CHUNK_PAGES];
+	u64 overflow[GCA_CHUNK_PAGES / 64];
+	u64 *check;
+	struct gca_wbuf wbuf[GCA_WBUFS];
+};
+
+/** struct gca_inner - stands in for the chunks wholly inside one large span */
+struct gca_inner {
+	u64 pw[GCA_CHUNK_PAGES];
+	struct list_head link;
+};
+
+/* --------------------------------------------------------------- page heap */
+
+#define GCA_FL		24	/* first level: power of two of pages */
+#define GCA_SL_SHIFT	3
+#define GCA_SL		(1 << GCA_SL_SHIFT)
+
+/**
+ * struct gca_bins - free runs, two-level segregated fit (Masmano et al., 2004)
+ * @fl: bit f: some list of @sl[f] is not empty
+ * @sl: bit s of word f: list [f][s] is not empty
+ * @list: runs whose size falls in [2^f + s * 2^(f-3), ...)
+ */
+struct gca_bins {
+	u32 fl;
+	u8 sl[GCA_FL + 4];
+	struct list_head list[GCA_FL + 4][GCA_SL];
+};
+
+/**
+ * struct gca_pageheap - which heap pages are free
+ * @lock: protects everything here and gca_span.{link,npages,state,dirty} of free
+ *	runs
+ * @dirty: runs whose pages may hold memory; preferred, they are paid for
+ * @clean: runs known to be zero: never used, or returned
+ * @npages: pages of the reservation
+ * @inuse: pages in spans
+ * @free_dirty: pages in @dirty
+ * @returning: pages lent to SERVE
+ * @returned: pages given back so far
+ * @inner_dead: struct gca_inner to be freed outside the lock
+ */
+struct gca_pageheap {
+	gca_spin_t lock;
+	struct gca_bins dirty, clean;
+	u32 npages;
+	u32 inuse, free_dirty, returning;
+	u64 returned;
+	struct list_head inner_dead;
+};
+
+/**
+ * struct gca_central - spans of one span class that no mutator has cached
+ * @lock: protects the lists
+ * @partial: swept, with room
+ * @full: swept, without
+ * @unswept: not swept since the last mark termination
+ */
+struct gca_central {
+	gca_spin_t lock;
+	struct list_head partial, full, unswept;
+};
+
+/* ---------------------------------------------------------------- mutators */
+
+/**
+ * struct gca_twin - the kernel's own record of a lent slot
+ * @span: NULL: the slot is free
+ * @next: next slot of the same span class
+ */
+struct gca_twin {
+	struct gca_span *span;
+	u16 next;
+	u16 span_class;
+};
+
+/**
+ * struct gca_mutator - an attached thread
+ * @link: in gca_arena.mutators, under mutators_lock
+ * @arena: whose it is
+ * @id: as told to the thread
+ * @lock: protects @head, @twin, @first and the owner field of its spans
+ * @shared: the mutator area, writable by the thread
+ * @nr_slots: slots in @shared
+ * @head: entries taken from the ring
+ * @twin: @nr_slots records; 0 is unused
+ * @first: head of each span class's chain of slots
+ * @free_slot: head of the chain of free slots
+ * @nr_free: free slots
+ * @clock: next slot to evict
+ * @stack_lo: and the following: bounds told at attach
+ * @epoch: control-page epoch up to which the stack has been scanned
+ * @port: the port's own
+ */
+struct gca_mutator {
+	struct list_head link;
+	struct gca_arena *arena;
+	u32 id;
+	gca_spin_t lock;
+	struct gcarena_mutator *shared;
+	u32 nr_slots;
+	u32 head;
+	struct gca_twin *twin;
+	u16 first[GCARENA_NR_SPAN_CLASSES];
+	u16 free_slot;
+	u16 nr_free;
+	u16 clock;
+	u64 stack_lo, stack_hi;
+	u64 altstack_lo, altstack_hi;
+	u64 tls_lo, tls_hi;
+	u64 epoch;
+	void *port;
+};
+
+/** gca_mutator_bytes() - size of a mutator area */
+static inline size_t gca_mutator_bytes(u32 nr_slots)
+{
+	return sizeof(struct gcarena_mutator) + nr_slots * sizeof(struct gcarena_slot);
+}
+
+/* ------------------------------------------------------------ roots, layouts */
+
+/**
+ * struct gca_roots - an immutable, sorted set of root ranges
+ * @n: ranges
+ * @bytes: in all of them
+ * @jobs: blocks of GCA_ROOT_BLOCK bytes in all of them
+ * @range: sorted by start
+ * @first_job: of each range, in the array behind @range
+ *
+ * Replaced as a whole by gca_roots_update(); the running cycle keeps the set it
+ * began with.
+ */
+struct gca_roots {
+	u32 n;
+	u32 jobs;
+	u64 bytes;
+	size_t alloc_bytes;
+	u32 refs;
+	u32 *first_job;
+	struct gcarena_range range[];
+};
+
+/**
+ * struct gca_layout - where the pointers of a type are
+ * @words: of one element; objects repeat it
+ * @bits: bit i: word i is a pointer
+ */
+struct gca_layout {
+	u32 words;
+	u32 __pad;
+	u64 bits[];
+};
+
+/* ------------------------------------------------------------------ markers */
+
+#define GCA_FIFO	16	/* objects prefetched ahead of the scan */
+
+/**
+ * struct gca_worker - a marking context: any thread that marks has one
+ * @arena: being marked
+ * @buf: entries are pushed and popped here; NULL only without any buffer
+ * @spare: second buffer: hysteresis between the local stack and the global lists
+ * @missed: objects whose pages a no-fault read did not find
+ * @fifo: entries taken from @buf and prefetched, oldest at @fifo_head
+ * @cur: entry being scanned when a batch ended, 0: none
+ * @cur_word: word of @cur to go on with
+ * @exclusive: no other marker exists: marking needs no atomic operation
+ * @mode: index into gca_totals.mark_ns
+ * @objects: and the following: counts since the last gca_worker_flush()
+ *
+ * While a worker owns entries (in any member) it is counted in
+ * gca_arena.markers.
+ */
+struct gca_worker {
+	struct gca_arena *arena;
+	struct gca_wbuf *buf, *spare, *missed;
+	u64 fifo[GCA_FIFO];
+	unsigned int fifo_head, fifo_n;
+	u64 cur;
+	u64 cur_word;
+	bool exclusive;
+	unsigned int mode;
+	u64 objects, bytes, scanned;
+	u64 nr_missed, leaves;
+};
+
+/* -------------------------------------------------------------------- arena */
+
+enum gca_job_state {
+	GCA_JOB_TODO,
+	GCA_JOB_CLAIMED,
+	GCA_JOB_DONE,
+	GCA_JOB_MISSED,		/* some page was not there: scan again with faults */
+};
+
+/**
+ * struct gca_totals - counters; plain words, each with one kind of writer
+ *
+ * Read without a lock by statistics, hence WRITE_ONCE and READ_ONCE.
+ */
+struct gca_totals {
+	u64 cycles, forced, voided, last_void;
+	u64 live;
+	atomic64_t allocated, freed;
+	u64 stops, stop_ns_max, stop_ns_total;
+	atomic64_t mark_ns[2];
+	atomic64_t sweep_ns;
+	atomic64_t marked_objects, marked_bytes, scanned;
+	atomic64_t missed, leaves, overflows;
+	u64 root_bytes;
+};
+
+/**
+ * struct gca_arena - one managed heap
+ *
+ * Invariant after gca_arena_map(): @base, @size, @nr_chunks, @control.
+ * Stops write @phase, @epoch and what gca_cycle_run() documents.
+ */
+struct gca_arena {
+	/* read by every marker: together, and constant while marking */
+	u64 base;			/* address of the heap, 0 until mapped */
+	u64 size;			/* bytes, a power of two */
+	struct gca_chunk **chunk;	/* nr_chunks entries, none NULL */
+	struct gca_chunk *empty;	/* what unused entries point to */
+	struct gca_layout **layout;	/* GCARENA_LAYOUTS_MAX at most, in @layout_room */
+	u32 nr_chunks;
+	u32 nr_layouts;			/* release-stored after the layout */
+	u32 layout_room;
+	u32 debug;			/* GCARENA_DEBUG_* */
+
+	struct gcarena_control *control;
+	u64 metadata;			/* bytes; atomic by metadata_lock */
+	gca_spin_t metadata_lock;
+
+	struct gca_pageheap heap;
+	struct gca_central central[GCARENA_NR_SPAN_CLASSES];
+	struct gca_central large;	/* partial is unused */
+
+	gca_spin_t mutators_lock;
+	struct list_head mutators;
+	u32 nr_mutators;
+
+	/* the gate: gca_op_begin(), gca_gate_close() */
+	atomic_t ops;
+	u32 gate_closed;
+
+	/* cycle */
+	u32 phase;
+	u32 sweepgen;
+	u64 epoch;
+	atomic64_t unswept;		/* spans not yet swept */
+	atomic64_t nr_spans;		/* spans in use */
+	bool lock_cycle;		/* a port's mutex, or a test's word */
+	u32 void_reason;		/* of the running cycle; first one wins */
+	bool marks_dirty;		/* a void cycle's marks are not cleared yet */
+	bool forced;
+	u64 deadline;			/* of the running cycle, by gca_port_now() */
+
+	/* work */
+	atomic64_t full, free_bufs, missed;	/* lists: tag << 32 | index + 1 */
+	atomic_t nr_full, nr_missed;
+	atomic_t markers;		/* workers that own entries */
+	atomic_t overflowed;		/* spans with an overflow bit */
+	u64 *overflow_chunks;		/* bit a chunk */
+
+	/* roots of the running cycle */
+	struct gca_roots *roots;
+	struct gca_roots *cycle_roots;
+	u8 *job_state;
+	size_t job_bytes;
+	u32 nr_jobs, nr_range_jobs;
+	atomic_t next_job, jobs_done;
+
+	/* accounting and triggers */
+	atomic64_t heap_live;
+	u64 heap_goal, heap_trigger;
+	u64 percent, heap_min;
+	struct gca_totals totals;
+
+	struct gca_check *checkmark;	/* debug, see checkmark.c */
+	void *port;
+};
+
+/* What glue calls.  Each function's comment is at its definition. */
+
+/* arena.c */
+int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *control,
+		   u32 debug);
+void gca_arena_map(struct gca_arena *a, u64 base);
+void gca_arena_fini(struct gca_arena *a);
+int gca_layout_add(struct gca_arena *a, u64 elem_size, const u64 *bits, u32 *id);
+void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s);
+void *gca_meta_zalloc(struct gca_arena *a, size_t bytes);
+void gca_meta_free(struct gca_arena *a, void *p, size_t bytes);
+
+/* op.c */
+int gca_op_begin(struct gca_arena *a);
+void gca_op_end(struct gca_arena *a);
+void gca_gate_close(struct gca_arena *a);
+void gca_gate_open(struct gca_arena *a);
+
+/* mutator.c */
+int gca_mutator_init(struct gca_mutator *m, struct gca_arena *a, u32 nr_slots,
+		     struct gcarena_mutator *shared);
+int gca_mutator_attach(struct gca_mutator *m);
+int gca_mutator_detach(struct gca_mutator *m);
+void gca_mutator_fini(struct gca_mutator *m);
+
+/* central.c */
+int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count, u32 *flags);
+int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
+
+/* roots.c */
+int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 nr_add,
+		     const struct gcarena_range *del, u32 nr_del);
+
+/* ring.c */
+int gca_settle(struct gca_mutator *m);
+
+/* cycle.c */
+enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
+
+int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns);
+bool gca_cycle_wanted(struct gca_arena *a);
+void gca_pace(struct gca_arena *a);
+
+/* mark.c: for the pager */
+int gca_missed_scan(struct gca_arena *a, unsigned int mode);
+bool gca_missed_pending(struct gca_arena *a);
+
+/* scavenge.c */
+u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room);
+void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n);
+bool gca_scavenge_wanted(struct gca_arena *a);
+
+#endif /* GCA_CORE_H */

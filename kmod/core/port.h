@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * port.h: the core's only door to the world.
+ *
+ * The collector in kmod/core/ is plain C.  What it needs of its surroundings is
+ * declared here and supplied by a port: kmod/ is one (the kernel module),
+ * userlib/process/ the other (the same collector inside a process).  A port is
+ * chosen when the files are compiled, by the include path on which
+ * "port_impl.h" is found, so that the services of the hot loops are inlined.
+ *
+ * port_impl.h supplies, by the kernel's names and with the kernel's meaning:
+ * u8..u64, s64, READ_ONCE, WRITE_ONCE, smp_mb, smp_load_acquire,
+ * smp_store_release, cmpxchg, xchg, atomic64_t, atomic_t and their plain
+ * operations, list_head, min, max, clamp, hweight64, __ffs64, fls64, likely,
+ * unlikely, prefetch, array_index_nospec, WARN_ON_ONCE, BUILD_BUG_ON,
+ * container_of, ALIGN, DIV_ROUND_UP, U32_MAX, U64_MAX, check_add_overflow,
+ * the errno values, memcpy, memset and pr_warn_ratelimited; and by names of
+ * its own:
+ *
+ *   gca_spin_t, gca_spin_init/lock/unlock	a lock that may be taken in an
+ *						operation; never held over a sleep
+ *   GCA_UREAD_BEGIN(a) ... GCA_UREAD_END()	a window of no-fault reads
+ *   GCA_UREAD(dst, addr, label)		inside it: one aligned word, or
+ *						goto label (the window is still open)
+ *   gca_set_bits(word, mask)			atomic or; no value, no order
+ *
+ * Nothing out of line may be called between GCA_UREAD_BEGIN and GCA_UREAD_END:
+ * in the kernel the processor's protection against user accesses is off there.
+ * The window must be short (struct gca_worker says how short).
+ */
+#ifndef GCA_CORE_PORT_H
+#define GCA_CORE_PORT_H
+
+#include "port_impl.h"
+
+struct gca_arena;
+struct gca_mutator;
+
+/**
+ * struct gca_stack - where a held thread's roots are
+ * @lo: first address to scan: the stack pointer less the red zone, or the whole
+ *	stack if the stack pointer is elsewhere
+ * @hi: end of the stack
+ * @nr_regs: words in @regs
+ * @regs: user registers
+ */
+struct gca_stack {
+	u64 lo, hi;
+	unsigned int nr_regs;
+	u64 regs[32];
+};
+
+/**
+ * gca_port_zalloc() - zeroed memory, charged to the arena's owner
+ *
+ * May sleep; never called in an operation or a stop.  Return: NULL if there is
+ * none, with nothing changed.
+ */
+void *gca_port_zalloc(struct gca_arena *a, size_t bytes);
+void gca_port_free(struct gca_arena *a, void *p, size_t bytes);
+
+/** gca_port_now() - monotonic nanoseconds; stand still while suspended */
+u64 gca_port_now(void);
+
+/**
+ * gca_port_copy() - read the owner's memory with faults on
+ *
+ * Called in the owner's context only, never in an operation: it may sleep.
+ * Return: 0 or -EFAULT, -EINTR if the caller was killed.
+ */
+int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes);
+
+/**
+ * gca_port_unreadable() - judge an address that gca_port_copy() could not read
+ *
+ * Return: 0 if no readable anonymous mapping is there: the owner unmapped or
+ * protected its heap, and the page is a leaf.  -EFAULT if the page should have
+ * been readable: the cycle is void.
+ */
+int gca_port_unreadable(struct gca_arena *a, u64 addr);
+
+/**
+ * gca_port_stop() - hold every attached thread
+ *
+ * The gate is closed and no operation is open when it is called.
+ * Return: 0, or the errno that COLLECT reports; then nothing is held.
+ */
+int gca_port_stop(struct gca_arena *a);
+void gca_port_start(struct gca_arena *a);
+
+/** gca_port_stack() - describe the stack and registers of a held thread */
+void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
+
+/**
+ * gca_port_gate_wait() - sleep until the gate is open
+ *
+ * Return: 0, -EINTR if the caller was killed, -ESRCH if the arena died.
+ */
+int gca_port_gate_wait(struct gca_arena *a);
+void gca_port_gate_wake(struct gca_arena *a);
+
+/** gca_port_quiesce() - sleep until no operation is open; the gate is closed */
+void gca_port_quiesce(struct gca_arena *a);
+
+/**
+ * gca_port_relax() - a scheduling point of a long loop
+ *
+ * Return: true if the caller should give up: it was killed or the arena dies.
+ */
+bool gca_port_relax(struct gca_arena *a);
+
+/** gca_port_missed() - there is work for the pager, if one serves */
+void gca_port_missed(struct gca_arena *a);
+
+/**
+ * gca_port_pager_scans() - does a pager take the missed objects?
+ *
+ * Return: true after the pager has scanned them all (the caller has slept);
+ * false if there is none and the caller must do it.
+ */
+bool gca_port_pager_scans(struct gca_arena *a);
+
+/* Points of interest, for tracepoints.  May be empty. */
+enum gca_trace {
+	GCA_TRACE_CYCLE_START,	/* cycle number, heap_live */
+	GCA_TRACE_CYCLE_END,	/* cycle number, bytes marked */
+	GCA_TRACE_PHASE,	/* phase, cycle number */
+	GCA_TRACE_STOP_BEGIN,	/* cycle number, threads */
+	GCA_TRACE_STOP_END,	/* cycle number, ns */
+	GCA_TRACE_SLICE,	/* objects, bytes */
+	GCA_TRACE_MISS,		/* objects, leaves */
+	GCA_TRACE_OVERFLOW,	/* heap page, spans */
+	GCA_TRACE_SWEEP_DONE,	/* cycle number, bytes freed */
+	GCA_TRACE_VOID,		/* cycle number, reason */
+	GCA_TRACE_REFILL,	/* span class, spans */
+	GCA_TRACE_LARGE,	/* bytes, address */
+	GCA_TRACE_GROW,		/* chunk, metadata bytes */
+};
+
+void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y);
+
+#endif /* GCA_CORE_PORT_H */
