@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+/*
+ * port.c: the collector's services inside a process, for a world with at most
+ * one attached thread.
+ *
+ * Such a world is stopped by construction while that thread is in COLLECT, so
+ * gca_port_stop() has only to verify that it is.  Nothing here may call back
+ * into the core, and nothing between stop and start may allocate.
+ *
+ * The port functions are weak: a test that needs another world replaces them.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "world.h"
+
+#define GCA_WEAK	__attribute__((__weak__))
+#define GCA_RED_ZONE	128
+
+/*
+ * Blocks of this size come from mmap: a span may be needed by a signal handler
+ * that has interrupted malloc, and span metadata is the only thing the core
+ * allocates on that path.
+ */
+#define GCA_MMAP_MIN	4096
+
+unsigned int gca_warnings;
+
+static void gca_complain(const char *prefix, const char *fmt, va_list ap)
+{
+	char line[512];
+	int n, len = (int)sizeof(line) - 1;
+
+	n = snprintf(line, sizeof(line), "%s", prefix);
+	if (n >= 0 && n < len)
+		n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
+	if (n < 0)
+		return;
+	if (n > len - 1)
+		n = len - 1;
+	if (!n || line[n - 1] != '\n')
+		line[n++] = '\n';
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return;
+}
+
+void gca_warn(const char *file, int line, const char *fmt, ...)
+{
+	char prefix[160];
+	va_list ap;
+
+	__atomic_fetch_add(&gca_warnings, 1, __ATOMIC_RELAXED);
+	snprintf(prefix, sizeof(prefix), "gcarena: WARNING at %s:%d: ", file, line);
+	va_start(ap, fmt);
+	gca_complain(prefix, fmt, ap);
+	va_end(ap);
+#ifndef GCA_WARN_ABORT
+	if (getenv("GCA_WARN_ABORT"))
+#endif
+		abort();
+}
+
+void gca_pr_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	gca_complain("", fmt, ap);
+	va_end(ap);
+}
+
+int gca_gettid(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+#ifdef GCA_TEST_FAIL
+long gca_test_fail_after = -1;
+
+static bool gca_must_fail(void)
+{
+	if (gca_test_fail_after < 0)
+		return false;
+	if (gca_test_fail_after == 0)
+		return true;
+	gca_test_fail_after--;
+	return false;
+}
+#else
+#define gca_must_fail()	false
+#endif
+
+#if defined(GCA_ASAN) || defined(GCA_TSAN)
+#define gca_by_mmap(bytes)	false	/* the sanitizers watch malloc's blocks */
+#else
+#define gca_by_mmap(bytes)	((bytes) >= GCA_MMAP_MIN)
+#endif
+
+GCA_WEAK void *gca_port_zalloc(struct gca_arena *a, size_t bytes)
+{
+	void *p;
+
+	(void)a;
+	if (gca_must_fail())
+		return NULL;
+	if (!gca_by_mmap(bytes))
+		return calloc(1, bytes);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+GCA_WEAK void gca_port_free(struct gca_arena *a, void *p, size_t bytes)
+{
+	(void)a;
+	if (!p)
+		return;
+	if (!gca_by_mmap(bytes))
+		free(p);
+	else
+		munmap(p, bytes);
+}
+
+/*
+ * memcpy() would do for a healthy process.  The system call answers EFAULT
+ * where memcpy() would end the process; it copies at most up to the first bad
+ * page, and a short copy is a bad one.  A sandbox may forbid it: then memcpy().
+ */
+GCA_WEAK int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes)
+{
+	struct iovec to = { dst, bytes };
+	struct iovec from = { (void *)(uintptr_t)src, bytes };
+	ssize_t n;
+
+	(void)a;
+	n = syscall(SYS_process_vm_readv, getpid(), &to, 1UL, &from, 1UL, 0UL);
+	if (n == (ssize_t)bytes)
+		return 0;
+	if (n >= 0 || errno == EFAULT)
+		return -EFAULT;
+	memcpy(dst, (void *)(uintptr_t)src, bytes);
+	return 0;
+}
+
+/* What process_vm_readv() cannot read is not mapped readable: a leaf. */
+GCA_WEAK int gca_port_unreadable(struct gca_arena *a, u64 addr)
+{
+	(void)a;
+	(void)addr;
+	return 0;
+}
+
+/* ----------------------------------------------------------- time and turns */
+
+GCA_WEAK u64 gca_port_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * 1000000000ULL + (u64)ts.tv_nsec;
+}
+
+GCA_WEAK bool gca_port_relax(struct gca_arena *a)
+{
+	(void)a;
+	return false;
+}
+
+GCA_WEAK int gca_port_gate_wait(struct gca_arena *a)
+{
+	struct gca_world *w = a->port;
+
+	if (!w) {
+		while (READ_ONCE(a->gate_closed))
+			sched_yield();
+		return 0;
+	}
+	pthread_mutex_lock(&w->lock);
+	while (READ_ONCE(a->gate_closed) && !w->dying)
+		pthread_cond_wait(&w->gate, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+	return w->dying ? -ESRCH : 0;
+}
+
+GCA_WEAK void gca_port_gate_wake(struct gca_arena *a)
+{
+	struct gca_world *w = a->port;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	pthread_cond_broadcast(&w->gate);
+	pthread_mutex_unlock(&w->lock);
+}
+
+GCA_WEAK void gca_port_quiesce(struct gca_arena *a)
+{
+	while (atomic_read_acquire(&a->ops))
+		sched_yield();
+}
+
+/* ----------------------------------------------------------- stop and stacks */
+
+GCA_WEAK int gca_port_stop(struct gca_arena *a)
+{
+	struct gca_world *w = a->port;
+
+	if (!w || !w->mutator)
+		return 0;
+	/* The attached thread runs its program: nothing can hold it yet. */
+	return w->collector == w->tid ? 0 : -EBUSY;
+}
+
+GCA_WEAK void gca_port_start(struct gca_arena *a)
+{
+	(void)a;
+}
+
+GCA_WEAK void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
+{
+	struct gca_world *w = a->port;
+
+	s->lo = 0;
+	s->hi = 0;
+	s->nr_regs = 0;
+	if (!w)
+		return;
+	s->hi = m->stack_hi;
+	s->lo = w->sp - GCA_RED_ZONE;
+	/* On a stack of its own making or the alternate one: the main stack whole. */
+	if (w->sp < m->stack_lo || w->sp >= m->stack_hi)
+		s->lo = m->stack_lo;
+	s->nr_regs = w->nr_regs;
+	memcpy(s->regs, w->regs, w->nr_regs * sizeof(u64));
+}
+
+/* ---------------------------------------------------------------- the pager */
+
+GCA_WEAK void gca_port_missed(struct gca_arena *a)
+{
+	(void)a;
+}
+
+/* The collecting thread may fault: it scans what was missed itself. */
+GCA_WEAK bool gca_port_pager_scans(struct gca_arena *a)
+{
+	(void)a;
+	return false;
+}
+
+GCA_WEAK void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y)
+{
+	(void)a;
+	(void)what;
+	(void)x;
+	(void)y;
+}
