@@ -327,7 +327,7 @@ static inline void gca_spin_unlock(gca_spin_t *lock)
  * load.  The load is not instrumented by ASan: stacks are read whole, red zones
  * and all.  With -DGCA_TEST_MISS a test decides which reads "miss".
  */
-#define GCA_UREAD_BEGIN(a)	((void)(a))
+#define GCA_UREAD_BEGIN(a)	((void)(a), true)
 #define GCA_UREAD_END()		do { } while (0)
 
 #ifdef GCA_TEST_MISS

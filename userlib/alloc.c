@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: MIT
+/*
+ * alloc.c: what the inline fast paths leave: refills, large objects, arrays,
+ * the barrier, and the debug modes.
+ *
+ * A refill runs with all signals blocked from the look at the exhausted span
+ * until the new ones are zeroed: a handler that allocates must find either the
+ * old state or the new one.  The generation tells an interrupted fast path that
+ * a slot may mean something else now.
+ *
+ * Nothing here may call malloc() or stdio: a handler that interrupted them may
+ * be the caller.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define WANT_MAX	16		/* spans of small slots a refill */
+#define WANT_MAX_SLOT	512
+
+/* How an object says where its pointers are. */
+enum how { PLAIN, BITMAP, HEADER };
+
+/**
+ * struct order - an allocation that the fast path could not do
+ * @span_class: or GCA_LARGE
+ * @how: what is written before the commit
+ * @bits: with BITMAP
+ * @mask: with BITMAP
+ * @layout: id; with HEADER and of large precise objects
+ * @bytes: of the object, without header
+ */
+struct order {
+	uint32_t span_class;
+	enum how how;
+	uint64_t bits, mask;
+	uint32_t layout;
+	size_t bytes;
+};
+
+static struct gcl_mutator *priv(struct gca_mutator *m)
+{
+	return (struct gcl_mutator *)m;
+}
+
+/* ------------------------------------------------------------------- slots */
+
+static uint32_t next_free(const struct gcarena_slot *s, uint32_t i)
+{
+	while (i < s->nelems) {
+		uint64_t w = ~s->bits[i / 64] >> (i % 64);
+
+		if (w) {
+			i += (uint32_t)__builtin_ctzll(w);
+			break;
+		}
+		i = (i / 64 + 1) * 64;
+	}
+	return i < s->nelems ? i : s->nelems;
+}
+
+/* Fill the free slots of a span, run by run. */
+static void fill_free(struct gcarena_slot *s, int byte)
+{
+	uint32_t i = next_free(s, s->free_index), end;
+
+	while (i < s->nelems) {
+		for (end = i + 1; end < s->nelems && !(s->bits[end / 64] >> (end % 64) & 1); end++)
+			;
+		memset((char *)s->base + (size_t)i * s->elem_size, byte,
+		       (size_t)(end - i) * s->elem_size);
+		i = next_free(s, end);
+	}
+}
+
+static uint16_t *current_of(struct gca_mutator *m, uint32_t sc)
+{
+	return m->arena->slow ? &priv(m)->shadow[sc] : &m->area->current_slot[sc];
+}
+
+/* New spans must be zero before anybody can allocate from them. */
+static void prepare_spans(struct gca_mutator *m, uint32_t sc)
+{
+	const struct gcl_debug *d = &m->arena->debug;
+	uint32_t n = m->area->current_slot[sc];
+
+	for (; n && n < m->area->nr_slots; n = m->area->slot[n].next) {
+		struct gcarena_slot *s = &m->area->slot[n];
+
+		if (d->clobber) {
+			if (!(s->flags & GCARENA_SLOT_CLOBBERED))
+				fill_free(s, GCL_CLOBBER);
+			s->flags |= GCARENA_SLOT_CLOBBERED;
+		} else if (s->flags & GCARENA_SLOT_NEEDZERO) {
+			fill_free(s, 0);
+		}
+		s->flags &= (uint16_t)~GCARENA_SLOT_NEEDZERO;
+	}
+}
+
+/*
+ * In the debug modes the fast paths must find nothing, so current_slot is kept
+ * zero.  The collector writes it in a refill, for other classes, too, when it
+ * evicts: lend it the true words for that long.
+ */
+static void shadow_in(struct gca_mutator *m)
+{
+	if (m->arena->slow)
+		memcpy(m->area->current_slot, priv(m)->shadow, sizeof(priv(m)->shadow));
+}
+
+static void shadow_out(struct gca_mutator *m)
+{
+	if (m->arena->slow) {
+		memcpy(priv(m)->shadow, m->area->current_slot, sizeof(priv(m)->shadow));
+		memset(m->area->current_slot, 0, sizeof(m->area->current_slot));
+	}
+}
+
+/*
+ * The current span of @sc is exhausted: go on to the next, or fetch some.  All
+ * signals are blocked.  Return: 0 or -errno, and GCARENA_WANT_*.
+ */
+static int next_span(struct gca_mutator *m, uint32_t sc, uint32_t *wants)
+{
+	struct gcl_mutator *p = priv(m);
+	struct gcarena_refill req = { .size = sizeof(req), .id = m->id, .span_class = sc };
+	uint16_t *current = current_of(m, sc);
+	struct gcarena_slot *s;
+	int err;
+
+	while (*current && *current < m->area->nr_slots) {
+		s = &m->area->slot[*current];
+		if (next_free(s, s->free_index) < s->nelems)
+			return 0;
+		/* Taken to the end: only then will the collector take it back. */
+		__atomic_store_n(&s->free_index, s->nelems, __ATOMIC_RELEASE);
+		*current = s->next;
+	}
+	req.count = p->want[sc] ? p->want[sc] : 1;
+	m->generation++;
+	shadow_in(m);
+	do {
+		req.flags = 0;
+		err = m->arena->be->refill(&m->arena->space, &req);
+	} while (err == -EINTR);
+	if (!err) {
+		prepare_spans(m, sc);
+		s = &m->area->slot[m->area->current_slot[sc]];
+		if (s->elem_size <= WANT_MAX_SLOT)
+			p->want[sc] = p->want[sc] < WANT_MAX / 2 ?
+				      (uint8_t)(2 * (p->want[sc] ? p->want[sc] : 1)) : WANT_MAX;
+	}
+	shadow_out(m);
+	*wants = req.flags;
+	return err;
+}
+
+/* One attempt in the current span; 0 if it is exhausted. */
+static uint64_t take(struct gca_mutator *m, const struct order *o)
+{
+	struct gcarena_slot *s;
+	struct __gca_take t;
+	uint64_t obj;
+
+	do {
+		s = &m->area->slot[__atomic_load_n(current_of(m, o->span_class), __ATOMIC_RELAXED)];
+		t.slot = s;
+		t.generation = __atomic_load_n(&m->generation, __ATOMIC_RELAXED);
+		t.seen = __atomic_load_n(&s->free_index, __ATOMIC_RELAXED);
+		t.index = next_free(s, t.seen);
+		if (t.index >= s->nelems)
+			return 0;
+		/* Signals are blocked in the debug modes: the slot stays ours. */
+		if (m->arena->debug.clobber)
+			memset((void *)__gca_take_addr(&t), 0, s->elem_size);
+		switch (o->how) {
+		case BITMAP:
+			obj = __gca_take_bitmap(m, &t, o->bits, o->mask);
+			break;
+		case HEADER:
+			obj = __gca_take_header(m, &t, o->layout);
+			break;
+		default:
+			obj = __gca_take_plain(m, &t);
+		}
+	} while (!obj);
+	return o->how == HEADER ? obj + GCARENA_HEADER_BYTES : obj;
+}
+
+static void *no_memory(struct gca_mutator *m, int err)
+{
+	struct gca_arena *a = m->arena;
+
+	if (err == -ENOSPC)
+		gcl_fail(ENOMEM, "the arena's %zu MiB are full of live objects; open it with a larger reserve",
+			 a->space.heap_size >> 20);
+	else if (err == -ENOMEM)
+		gcl_fail(ENOMEM, "no memory for the collector's metadata");
+	else
+		gcl_fail(-err, "allocation failed: %s", strerror(-err));
+	return NULL;
+}
+
+static void *alloc_small(struct gca_mutator *m, const struct order *o)
+{
+	struct gca_arena *a = m->arena;
+	struct gcl_signals sigs;
+	bool collected = false;
+	uint32_t wants = 0;
+	uint64_t obj;
+	int err;
+
+	for (;;) {
+		if (a->slow) {
+			sigs = gcl_block();
+			obj = take(m, o);
+			gcl_restore(sigs);
+		} else {
+			obj = take(m, o);
+		}
+		if (obj)
+			return (void *)obj;
+		if (gcl_dead(a))
+			return NULL;
+		sigs = gcl_block();
+		err = next_span(m, o->span_class, &wants);
+		gcl_restore(sigs);
+		if (err && (err != -ENOSPC || collected))
+			return no_memory(m, err);
+		if (err || (wants & GCARENA_WANT_COLLECT)) {
+			if (gcl_collect(a, 0, true) && err)
+				return no_memory(m, err);
+			collected = true;
+		}
+		wants = 0;
+	}
+}
+
+static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned int kind)
+{
+	struct gcarena_large req = {
+		.size = sizeof(req),
+		.bytes = o->bytes,
+		.kind = kind,
+		.layout = o->layout,
+	};
+	struct gca_arena *a = m->arena;
+	bool collected = false;
+	void *obj;
+	int err;
+
+	if (gcl_dead(a))
+		return NULL;
+	for (;;) {
+		req.flags = 0;
+		err = a->be->large(&a->space, &req);
+		if (!err)
+			break;
+		if (err == -EINTR)
+			continue;
+		if (err != -ENOSPC || collected || gcl_collect(a, 0, true))
+			return no_memory(m, err);
+		collected = true;
+	}
+	obj = (void *)req.addr;
+	/* A fresh run is zero without having been touched; debug distrusts that. */
+	if (a->debug.clobber)
+		memset(obj, GCL_CLOBBER, o->bytes);
+	if (a->debug.clobber || (req.flags & GCARENA_LARGE_NEEDZERO))
+		memset(obj, 0, (o->bytes + GCARENA_PAGE_SIZE - 1) & ~(GCARENA_PAGE_SIZE - 1));
+	if (req.flags & GCARENA_WANT_COLLECT)
+		gcl_collect(a, 0, true);
+	gca_keep_alive(obj);
+	return obj;
+}
+
+/* GCARENA_DEBUG=stress=N. */
+static void stress(struct gca_mutator *m)
+{
+	struct gcl_mutator *p = priv(m);
+
+	if (!m->arena->debug.stress || ++p->stress < m->arena->debug.stress)
+		return;
+	p->stress = 0;
+	gcl_collect(m->arena, 0, true);
+}
+
+static void *alloc_precise(struct gca_mutator *m, const struct order *o)
+{
+	stress(m);
+	return o->span_class == GCA_LARGE ? alloc_large(m, o, GCARENA_PRECISE) : alloc_small(m, o);
+}
+
+/* ------------------------------------------------------------- entry points */
+
+void *gca_alloc_slow(struct gca_mutator *m, const struct gca_layout *l)
+{
+	struct order o = {
+		.span_class = l->span_class,
+		.how = l->mask ? BITMAP : HEADER,
+		.bits = l->bits,
+		.mask = l->mask,
+		.layout = l->id,
+		.bytes = l->size,
+	};
+
+	return alloc_precise(m, &o);
+}
+
+void *gca_bytes_slow(struct gca_mutator *m, size_t bytes, unsigned int kind)
+{
+	struct order o = { .bytes = bytes ? bytes : 1, .how = PLAIN };
+
+	stress(m);
+	if (bytes > GCARENA_SMALL_MAX)
+		return alloc_large(m, &o, kind);
+	o.span_class = GCARENA_SPAN_CLASS(__gca_size_class(bytes), kind);
+	return alloc_small(m, &o);
+}
+
+void *gca_alloc_array(struct gca_mutator *m, const struct gca_layout *l, size_t n)
+{
+	struct order o = { .how = HEADER, .layout = l->id };
+	unsigned int sc, words = (unsigned int)(l->size / 8);
+	size_t bytes, i;
+
+	if (n == 1)
+		return gca_alloc(m, l);
+	if (__builtin_mul_overflow(l->size, n, &bytes)) {
+		gcl_fail(EOVERFLOW, "gca_alloc_array: %zu elements of %zu bytes are more than an address space",
+			 n, (size_t)l->size);
+		return NULL;
+	}
+	if (!bytes)
+		bytes = 8;
+	o.bytes = bytes;
+	if (bytes <= GCARENA_BITMAP_MAX) {
+		sc = __gca_size_class(bytes);
+		for (i = 0; i < n; i++)
+			o.bits |= l->bits << (i * words);
+		/* Of the slot, which may have a few words more than the array. */
+		i = gcl_slot_bytes(sc) / 8;
+		o.mask = i == 64 ? ~0ULL : (1ULL << i) - 1;
+		o.how = BITMAP;
+		o.span_class = GCARENA_SPAN_CLASS(sc, GCARENA_PRECISE);
+	} else if (bytes + GCARENA_HEADER_BYTES <= GCARENA_SMALL_MAX) {
+		sc = __gca_size_class(bytes + GCARENA_HEADER_BYTES);
+		o.span_class = GCARENA_SPAN_CLASS(sc, GCARENA_PRECISE);
+	} else {
+		o.span_class = GCA_LARGE;
+	}
+	return alloc_precise(m, &o);
+}
+
+/* ------------------------------------------------------------------ barrier */
+
+/*
+ * Record the old value, then store; without the barrier just store.  What
+ * @value replaces must be seen in the section that replaces it.  Return: false
+ * if the ring is full.
+ */
+static bool store_counted(struct gca_mutator *m, void **slot, const void *value)
+{
+	struct gcarena_mutator *area = m->area;
+	bool done = true;
+	uint32_t tail;
+	uint64_t old;
+
+	__atomic_store_n(&area->critical, area->critical + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&m->control->barrier, __ATOMIC_RELAXED) & GCARENA_BARRIER_DELETION) {
+		old = (uint64_t)__atomic_load_n(slot, __ATOMIC_RELAXED);
+		if (old - m->heap_base < m->heap_size) {
+			tail = area->ring_tail;
+			done = tail - __atomic_load_n(&area->ring_head, __ATOMIC_ACQUIRE) <
+			       GCARENA_RING_ENTRIES;
+			if (done) {
+				__atomic_store_n(&area->ring[tail % GCARENA_RING_ENTRIES], old,
+						 __ATOMIC_RELAXED);
+				__atomic_store_n(&area->ring_tail, tail + 1, __ATOMIC_RELEASE);
+			}
+		}
+	}
+	if (done)
+		__atomic_store_n(slot, (void *)(uintptr_t)value, __ATOMIC_RELEASE);
+	__atomic_store_n(&area->critical, area->critical - 1, __ATOMIC_RELEASE);
+	return done;
+}
+
+#ifdef GCA_RSEQ
+static bool store_section(struct gca_mutator *m, void **slot, const void *value)
+{
+	uint64_t full = 0;
+
+	/*
+	 * 0 aborted, 1 done, 2 the ring is full.  rdx: the old value; rcx: the
+	 * tail; rsi: scratch.
+	 */
+	do {
+		__asm__ __volatile__(
+			"xorl %k[r], %k[r]\n\t"
+			__GCA_SECTION_BEGIN
+			"testl %[del], %c[obar](%[ctl])\n\t"
+			"jz 7f\n\t"
+			"movq (%[slot]), %%rdx\n\t"
+			"movq %%rdx, %%rsi\n\t"
+			"subq %c[obase](%[m]), %%rsi\n\t"
+			"cmpq %c[osize](%[m]), %%rsi\n\t"
+			"jae 7f\n\t"
+			"movl %c[otail](%[area]), %%ecx\n\t"
+			"movl %%ecx, %%esi\n\t"
+			"subl %c[ohead](%[area]), %%esi\n\t"
+			"cmpl %[entries], %%esi\n\t"
+			"jae 6f\n\t"
+			"movl %%ecx, %%esi\n\t"
+			"andl %[index], %%esi\n\t"
+			"movq %%rdx, %c[oring](%[area], %%rsi, 8)\n\t"
+			"incl %%ecx\n\t"
+			"movl %%ecx, %c[otail](%[area])\n\t"
+			"7:\n\t"
+			"movq %[v], (%[slot])\n\t"
+			"2:\n\t"
+			"movl $1, %k[r]\n\t"
+			"8:\n\t"
+			"movq $0, %%fs:8(%[rseq])\n\t"
+			__GCA_SECTION_ABORT("jmp 8b\n\t"
+					    "6: movl $2, %k[r]\n\t"
+					    "jmp 8b\n\t")
+			: [r] "=&r" (full)
+			: [rseq] "r" (m->rseq), [ctl] "r" (m->control), [m] "r" (m),
+			  [area] "r" (m->area), [slot] "r" (slot), [v] "r" (value),
+			  [del] "i" (GCARENA_BARRIER_DELETION),
+			  [entries] "i" (GCARENA_RING_ENTRIES),
+			  [index] "i" (GCARENA_RING_ENTRIES - 1),
+			  [obar] "i" (offsetof(struct gcarena_control, barrier)),
+			  [obase] "i" (offsetof(struct gca_mutator, heap_base)),
+			  [osize] "i" (offsetof(struct gca_mutator, heap_size)),
+			  [otail] "i" (offsetof(struct gcarena_mutator, ring_tail)),
+			  [ohead] "i" (offsetof(struct gcarena_mutator, ring_head)),
+			  [oring] "i" (offsetof(struct gcarena_mutator, ring))
+			: "rax", "rcx", "rdx", "rsi", "memory", "cc");
+	} while (!full);
+	return full == 1;
+}
+#endif
+
+void gca_store_slow(struct gca_mutator *m, void *slot, const void *value)
+{
+	struct gcarena_settle req = { .size = sizeof(req), .id = m->id };
+	bool done;
+
+	for (;;) {
+#ifdef GCA_RSEQ
+		if (m->rseq)
+			done = store_section(m, slot, value);
+		else
+#endif
+			done = store_counted(m, slot, value);
+		if (done)
+			return;
+		/* The dead do not drain rings, and mark nothing either. */
+		req.flags = GCARENA_SETTLE_FLUSH;
+		if (m->arena->be->settle(&m->arena->space, &req) == -ESRCH) {
+			__atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELEASE);
+			return;
+		}
+	}
+}

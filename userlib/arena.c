@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT
+/*
+ * arena.c: opening and closing arenas, layouts, statistics, fork.
+ *
+ * A list of all arenas exists for the fork handlers only.  In a forked child an
+ * arena is dead: objects can be read and stored to, nothing can be allocated.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define GCL_RESERVE	(64ULL << 30)
+#define GCL_MPOL_LOCAL	4		/* <numaif.h> may be missing */
+
+static pthread_mutex_t gcl_arenas_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gca_arena *gcl_arenas;
+static pthread_once_t gcl_once = PTHREAD_ONCE_INIT;
+
+static const char gcl_dead_child[] =
+	"this is a forked child: the arena belongs to the parent and can only be read here";
+
+/* Return: -1 with errno and sentence if the arena is dead, else 0. */
+int gcl_dead(struct gca_arena *a)
+{
+	return a->dead ? gcl_fail(ESRCH, "%s", a->dead) : 0;
+}
+
+/* --------------------------------------------------------------------- fork */
+
+static void fork_prepare(void)
+{
+	struct gca_arena *a;
+
+	pthread_mutex_lock(&gcl_arenas_lock);
+	for (a = gcl_arenas; a; a = a->next)
+		pthread_mutex_lock(&a->lock);
+}
+
+static void fork_parent(void)
+{
+	struct gca_arena *a;
+
+	for (a = gcl_arenas; a; a = a->next)
+		pthread_mutex_unlock(&a->lock);
+	pthread_mutex_unlock(&gcl_arenas_lock);
+}
+
+/*
+ * The shared mappings were not inherited: put zeros where they were, which mean
+ * "phase off" and "no span cached".  Reading and gca_store() go on working.
+ */
+static void fork_child(void)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	struct gcl_mutator *m;
+	struct gca_arena *a;
+
+	for (a = gcl_arenas; a; a = a->next) {
+		a->dead = gcl_dead_child;
+		a->child = true;
+		mmap((void *)(uintptr_t)a->space.control, a->space.control_size,
+		     PROT_READ, flags, -1, 0);
+		for (m = a->mutators; m; m = m->next) {
+			mmap(m->pub.area, m->area_size, PROT_READ | PROT_WRITE, flags, -1, 0);
+			memset(m->shadow, 0, sizeof(m->shadow));
+			m->pub.generation++;
+		}
+		pthread_mutex_unlock(&a->lock);
+	}
+	pthread_mutex_unlock(&gcl_arenas_lock);
+}
+
+static void gcl_init_once(void)
+{
+	pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+/* ----------------------------------------------------------- open and close */
+
+static int open_backend(struct gca_arena *a, const struct gca_options *o, int which)
+{
+	struct gcarena_create create = {
+		.size = sizeof(create),
+		.features = o->features,
+		.stop_signal = o->stop_signal,
+		.debug = a->debug.flags,
+	};
+	uint64_t reserve = o->reserve ? o->reserve : GCL_RESERVE;
+	int err;
+
+	for (;;) {
+		gcl_error("%s", "");
+		create.reserve = reserve;
+		err = -ENODEV;
+		if (which != GCL_PROCESS) {
+			a->be = &gcl_backend_kernel;
+			err = a->be->open(&a->space, &create, o->device);
+		}
+		if (which == GCL_PROCESS || (which == GCL_AUTO && (err == -ENODEV || err == -EACCES))) {
+			if (which == GCL_AUTO && a->tracing)
+				gcl_say("gcarena: the collector runs inside the process: %s",
+					gca_strerror());
+			a->be = &gcl_backend_process;
+			err = a->be->open(&a->space, &create, o->device);
+		}
+		/* Not asked for a size: take what the address-space limit allows. */
+		if (err != -ENOMEM || o->reserve || reserve <= GCARENA_RESERVE_MIN)
+			break;
+		reserve /= 2;
+	}
+	return err;
+}
+
+static int check_options(const struct gca_options *o)
+{
+	const uint32_t known = GCA_NO_PLAIN_ROOTS | GCA_NO_TLS_ROOTS | GCA_NO_PAGER |
+			       GCA_NO_AUTO_COLLECT;
+
+	if (o->flags & ~known)
+		return gcl_fail(EINVAL, "gca_open: flags %#x are not known", o->flags & ~known);
+	if (o->reserve && ((o->reserve & (o->reserve - 1)) || o->reserve < GCARENA_RESERVE_MIN ||
+			   o->reserve > GCARENA_RESERVE_MAX))
+		return gcl_fail(EINVAL, "gca_open: the reservation must be a power of two from 64 MiB to 1 TiB");
+	return 0;
+}
+
+static int set_knobs(struct gca_arena *a, const struct gca_options *o)
+{
+	struct gcarena_config config = { .size = sizeof(config) };
+	const char *s = getenv("GCARENA_PERCENT");
+	uint64_t percent = 0;
+
+	if (o->flags & GCA_NO_AUTO_COLLECT) {
+		config.mask |= GCARENA_CONFIG_PERCENT;
+	} else if (o->percent) {
+		config.percent = o->percent;
+		config.mask |= GCARENA_CONFIG_PERCENT;
+	} else if (s && *s) {
+		if (gcl_parse_percent(s, &percent))
+			return -1;
+		config.percent = percent;
+		config.mask |= GCARENA_CONFIG_PERCENT;
+	}
+	if (o->heap_min) {
+		config.heap_min = o->heap_min;
+		config.mask |= GCARENA_CONFIG_HEAP_MIN;
+	}
+	if (config.mask) {
+		int err = a->be->config(&a->space, &config);
+
+		if (err)
+			return gcl_fail(-err, "gca_open: percent or heap_min is out of range");
+	}
+	return 0;
+}
+
+struct gca_arena *gca_open(const struct gca_options *options)
+{
+	static const struct gca_options defaults;
+	const struct gca_options *o = options ? options : &defaults;
+	const char *s;
+	struct gcl_signals sigs;
+	struct gca_arena *a;
+	int which = GCL_AUTO, err;
+
+	pthread_once(&gcl_once, gcl_init_once);
+	if (check_options(o))
+		return NULL;
+	s = o->backend ? o->backend : getenv("GCARENA_BACKEND");
+	if (s && *s && gcl_parse_backend(s, &which))
+		return NULL;
+	a = gcl_map(sizeof(*a));
+	if (!a) {
+		gcl_fail(ENOMEM, "gca_open: no memory");
+		return NULL;
+	}
+	pthread_mutex_init(&a->lock, NULL);
+	a->flags = o->flags;
+	a->opened = gcl_now();
+	s = getenv("GCARENA_TRACE");
+	a->tracing = s && *s && strcmp(s, "0");
+	s = o->debug ? o->debug : getenv("GCARENA_DEBUG");
+	if (s && gcl_parse_debug(s, &a->debug))
+		goto out;
+	a->slow = a->debug.clobber || a->debug.stress;
+
+	err = open_backend(a, o, which);
+	if (err) {
+		const char *why = gca_strerror();
+
+		if (why[0] && strcmp(why, "no error"))
+			gcl_fail(-err, NULL);
+		else
+			gcl_fail(-err, "gca_open: the %s backend failed: %s", a->be->name,
+				 strerror(-err));
+		goto out;
+	}
+	if (set_knobs(a, o))
+		goto out_space;
+	/* Pages belong where they are first touched; no balancing faults later. */
+	syscall(SYS_mbind, a->space.heap, a->space.heap_size, GCL_MPOL_LOCAL, NULL, 0UL, 0U);
+
+	if (!(a->flags & GCA_NO_PAGER) && gcl_pager_start(a))
+		goto out_space;
+	sigs = gcl_block();
+	pthread_mutex_lock(&gcl_arenas_lock);
+	a->next = gcl_arenas;
+	gcl_arenas = a;
+	pthread_mutex_unlock(&gcl_arenas_lock);
+	gcl_restore(sigs);
+	return a;
+
+out_space:
+	a->be->close(&a->space, 0);
+out:
+	munmap(a, sizeof(*a));
+	return NULL;
+}
+
+void gca_close(struct gca_arena *a)
+{
+	struct gcl_signals sigs;
+	struct gca_arena **p;
+	struct gcl_mutator *m;
+	struct gcl_layout *l;
+
+	if (!a)
+		return;
+	sigs = gcl_block();
+	pthread_mutex_lock(&gcl_arenas_lock);
+	for (p = &gcl_arenas; *p && *p != a; p = &(*p)->next)
+		;
+	if (*p)
+		*p = a->next;
+	pthread_mutex_unlock(&gcl_arenas_lock);
+	if (!a->child)
+		gcl_pager_stop(a);
+	while ((m = a->mutators)) {
+		a->mutators = m->next;
+		munmap(m->pub.area, m->area_size);
+		munmap(m, sizeof(*m));
+	}
+	a->be->close(&a->space, a->child);
+	while ((l = a->layouts)) {
+		a->layouts = l->next;
+		free(l);
+	}
+	gcl_roots_free(a);
+	munmap(a, sizeof(*a));
+	gcl_restore(sigs);
+}
+
+/* ------------------------------------------------------------------ layouts */
+
+const struct gca_layout *gca_layout(struct gca_arena *a, size_t size, const uint64_t *ptr_bitmap)
+{
+	static const uint64_t none[GCARENA_LAYOUT_MAX / 512];
+	size_t words = (size + 7) / 8, slot;
+	struct gcarena_layout req = {
+		.size = sizeof(req),
+		.elem_size = words * 8,
+		.bitmap = (uintptr_t)(ptr_bitmap ? ptr_bitmap : none),
+	};
+	struct gcl_signals sigs;
+	struct gcl_layout *l;
+	unsigned int sc;
+	int err;
+
+	if (gcl_dead(a))
+		return NULL;
+	if (!size || size > GCARENA_LAYOUT_MAX) {
+		gcl_fail(EINVAL, "gca_layout: a type has from 1 to %d bytes", GCARENA_LAYOUT_MAX);
+		return NULL;
+	}
+	l = calloc(1, sizeof(*l));
+	err = l ? a->be->layout(&a->space, &req) : -ENOMEM;
+	if (err) {
+		free(l);
+		gcl_fail(-err, err == -ENOSPC ? "gca_layout: the arena has %d layouts, no more fit" :
+			 err == -EINVAL ? "gca_layout: pointer bits beyond the type (%d layouts at most)" :
+			 "gca_layout: no memory (%d layouts at most)", GCARENA_LAYOUTS_MAX);
+		return NULL;
+	}
+	l->pub.id = req.id;
+	l->pub.size = words * 8;
+	if (l->pub.size <= GCARENA_BITMAP_MAX) {
+		sc = __gca_size_class(l->pub.size);
+		/* The slot's own words, so that what an older object left is cleared. */
+		slot = gcl_slot_bytes(sc);
+		l->pub.bits = ptr_bitmap ? ptr_bitmap[0] : 0;
+		l->pub.mask = slot / 8 == 64 ? ~0ULL : (1ULL << slot / 8) - 1;
+		l->pub.span_class = GCARENA_SPAN_CLASS(sc, GCARENA_PRECISE);
+	} else if (l->pub.size + GCARENA_HEADER_BYTES <= GCARENA_SMALL_MAX) {
+		sc = __gca_size_class(l->pub.size + GCARENA_HEADER_BYTES);
+		l->pub.span_class = GCARENA_SPAN_CLASS(sc, GCARENA_PRECISE);
+	} else {
+		l->pub.span_class = GCA_LARGE;
+	}
+	sigs = gcl_lock(a);
+	l->next = a->layouts;
+	a->layouts = l;
+	gcl_unlock(a, sigs);
+	return &l->pub;
+}
+
+const struct gca_layout *gca_layout_offsets(struct gca_arena *a, size_t size, ...)
+{
+	uint64_t bits[GCARENA_LAYOUT_MAX / 512] = { 0 };
+	const char *bad = NULL;
+	size_t off;
+	va_list ap;
+
+	va_start(ap, size);
+	while ((off = va_arg(ap, size_t)) != (size_t)-1) {
+		if (off % 8)
+			bad = "is not aligned: a packed type cannot be managed";
+		else if (off >= size || off >= GCARENA_LAYOUT_MAX)
+			bad = "lies beyond the type";
+		if (bad)
+			break;
+		bits[off / 512] |= 1ULL << (off / 8 % 64);
+	}
+	va_end(ap);
+	if (bad) {
+		gcl_fail(EINVAL, "gca_layout_offsets: the pointer at offset %zu %s", off, bad);
+		return NULL;
+	}
+	return gca_layout(a, size, bits);
+}
+
+/* --------------------------------------------------------------- statistics */
+
+int gca_stats(struct gca_arena *a, struct gca_stats *s)
+{
+	struct gcarena_stats r = { .size = sizeof(r) };
+	int err;
+
+	memset(s, 0, sizeof(*s));
+	if (gcl_dead(a))
+		return -1;
+	err = a->be->stats(&a->space, &r);
+	if (err)
+		return gcl_fail(-err, "gca_stats: %s", strerror(-err));
+	s->cycles = r.cycles;
+	s->forced_cycles = r.forced;
+	s->void_cycles = r.voided;
+	s->last_void_reason = r.last_void;
+	s->live_bytes = r.live;
+	s->heap_bytes = r.heap;
+	s->goal_bytes = r.goal;
+	s->metadata_bytes = r.metadata;
+	s->allocated_bytes = r.allocated;
+	s->freed_bytes = r.freed;
+	s->stops = r.stops;
+	s->stop_ns_max = r.stop_ns_max;
+	s->stop_ns_total = r.stop_ns_total;
+	s->mark_ns_collect = r.mark_ns[0];
+	s->mark_ns_serve = r.mark_ns[1];
+	s->sweep_ns = r.sweep_ns;
+	s->marked_objects = r.marked_objects;
+	s->marked_bytes = r.marked_bytes;
+	s->missed_objects = r.missed;
+	s->leaf_pages = r.leaves;
+	s->overflows = r.overflows;
+	s->root_bytes = r.root_bytes;
+	s->returned_bytes = r.returned;
+	s->free_bytes = r.free;
+	s->backend = a->be->name;
+	return 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend.h: the library's door to a collector.
+ *
+ * Two implement it: backend_kernel.c (ioctls on /dev/gcarena) and
+ * process/backend.c (the same collector inside this process).  Requests are the
+ * structures of <linux/gcarena.h>, their size fields filled in by the caller;
+ * pointers in them are the caller's.  Every function returns 0 or -errno.
+ *
+ * This header must stay includable beside kmod/core/core.h, whose structures
+ * have the public ones' names: it knows neither.
+ */
+#ifndef GCARENA_BACKEND_H
+#define GCARENA_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/gcarena.h>
+
+/**
+ * struct gca_space - an open arena, as the library sees it
+ * @ctx: the backend's own
+ * @heap: base address
+ * @heap_size: bytes
+ * @control: control page
+ * @control_size: bytes
+ * @id: as in /sys; 0 if it is not there
+ * @shared: control page and mutator areas are not inherited by a forked child
+ */
+struct gca_space {
+	void *ctx;
+	void *heap;
+	size_t heap_size;
+	const struct gcarena_control *control;
+	size_t control_size;
+	uint64_t id;
+	int shared;
+};
+
+/**
+ * struct gca_backend - operations
+ * @name: for people
+ * @open: make an arena of create->reserve bytes; fills @space.  May set the
+ *	error sentence by gcl_error()
+ * @close: destroy it and its mappings.  @child: in a forked child, where only
+ *	memory may be given back
+ * @attach: attach the caller; @area is its mutator area
+ * @detach: detach it; unmaps the area
+ * @collect: @paced: because of GCARENA_WANT_COLLECT, not by the user's wish
+ * @serve: may sleep; takes no lock that an attached thread can hold
+ * @wake: make a sleeping @serve return -ESRCH, for good
+ */
+struct gca_backend {
+	const char *name;
+	int (*open)(struct gca_space *space, struct gcarena_create *create, const char *device);
+	void (*close)(struct gca_space *space, int child);
+	void (*wake)(struct gca_space *space);
+	int (*attach)(struct gca_space *space, struct gcarena_attach *req,
+		      struct gcarena_mutator **area);
+	int (*detach)(struct gca_space *space, uint32_t id, struct gcarena_mutator *area,
+		      size_t size);
+	int (*refill)(struct gca_space *space, struct gcarena_refill *req);
+	int (*large)(struct gca_space *space, struct gcarena_large *req);
+	int (*settle)(struct gca_space *space, struct gcarena_settle *req);
+	int (*layout)(struct gca_space *space, struct gcarena_layout *req);
+	int (*roots)(struct gca_space *space, struct gcarena_roots *req);
+	int (*collect)(struct gca_space *space, struct gcarena_collect *req, int paced);
+	int (*config)(struct gca_space *space, struct gcarena_config *req);
+	int (*stats)(struct gca_space *space, struct gcarena_stats *req);
+	int (*serve)(struct gca_space *space, struct gcarena_serve *req);
+};
+
+extern const struct gca_backend gcl_backend_kernel;
+extern const struct gca_backend gcl_backend_process;
+
+/* Remember why a call fails, for gca_strerror(). */
+void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
+
+/* One line on standard error, by write(2). */
+void gcl_say(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
+
+#endif /* GCARENA_BACKEND_H */

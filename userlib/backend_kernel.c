@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+/*
+ * backend_kernel.c: the collector behind /dev/gcarena.
+ *
+ * Thin: a request is an ioctl.  What is not thin is the distrust of our own
+ * descriptor: a program may close it (closefrom() in a daemon, a sanitised
+ * environment) and open something else under the same number.  So the number is
+ * moved high, out of the way of loops over small numbers, and what it names is
+ * looked at before every ioctl; once it names something else we say so, in one
+ * sentence, and never use it again.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "backend.h"
+
+#define GCL_DEVICE	"/dev/gcarena"
+#define GCL_FD_HIGH	512
+
+/**
+ * struct kernel - an arena of this backend
+ * @fd: descriptor
+ * @rdev: what it must be
+ * @lost: it is something else now; said once
+ */
+struct kernel {
+	int fd;
+	dev_t rdev;
+	int lost;
+};
+
+static struct kernel *kernel_of(struct gca_space *space)
+{
+	return space->ctx;
+}
+
+/* Return: 0, or -EBADF for ever after the descriptor was found to be another's. */
+static int fd_check(struct kernel *k)
+{
+	struct stat st;
+
+	if (__atomic_load_n(&k->lost, __ATOMIC_RELAXED))
+		return -EBADF;
+	if (!fstat(k->fd, &st) && S_ISCHR(st.st_mode) && st.st_rdev == k->rdev)
+		return 0;
+	if (!__atomic_exchange_n(&k->lost, 1, __ATOMIC_RELAXED))
+		gcl_say("gcarena: descriptor %d is no longer the arena (closed by closefrom() or the like?): nothing can be allocated or collected any more",
+			k->fd);
+	return -EBADF;
+}
+
+static int call(struct gca_space *space, unsigned long request, void *arg)
+{
+	struct kernel *k = kernel_of(space);
+	int err = fd_check(k);
+
+	if (err)
+		return err;
+	if (ioctl(k->fd, request, arg) >= 0)
+		return 0;
+	err = -errno;
+	if (err == -EBADF || err == -ENOTTY)
+		fd_check(k);
+	return err;
+}
+
+/* ------------------------------------------------------------------- opening */
+
+static int explain_open(int err, const char *device)
+{
+	switch (err) {
+	case ENOENT:
+	case ENXIO:
+	case ENODEV:
+		gcl_error("%s is not there: load the module with 'modprobe gcarena', or set GCARENA_BACKEND=process",
+			  device);
+		return -ENODEV;
+	case EACCES:
+	case EPERM:
+		gcl_error("no permission for %s: join the group 'gcarena' (usermod -aG gcarena USER, then log in again), or set GCARENA_BACKEND=process",
+			  device);
+		return -EACCES;
+	default:
+		gcl_error("%s cannot be opened: %s", device, strerror(err));
+		return -err;
+	}
+}
+
+static int explain_create(int err, const struct gcarena_create *create,
+			  const struct gcarena_info *info)
+{
+	switch (err) {
+	case EOPNOTSUPP:
+		gcl_error("the loaded module lacks features %#llx: install a newer one, or ask for less",
+			  (unsigned long long)(create->features & ~info->features));
+		break;
+	case ENOTTY:
+		gcl_error("the device is not gcarena's, or its module is older than this library");
+		break;
+	case EUSERS:
+	case EDQUOT:
+	case ENOSPC:
+		gcl_error("this user has as many arenas as the module allows (parameter arenas_per_user)");
+		return -EUSERS;
+	case EINVAL:
+		gcl_error("the module does not accept a reservation of %llu MiB, this stop signal or these debug flags",
+			  (unsigned long long)(create->reserve >> 20));
+		break;
+	case ENOMEM:
+		gcl_error("no memory, or address-space limit reached, for a reservation of %llu MiB",
+			  (unsigned long long)(create->reserve >> 20));
+		break;
+	default:
+		gcl_error("the arena could not be created: %s", strerror(err));
+	}
+	return -err;
+}
+
+static int open_high(const char *device)
+{
+	int fd = open(device, O_RDWR | O_CLOEXEC), high;
+
+	if (fd < 0)
+		return -errno;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, GCL_FD_HIGH);
+	if (high < 0)
+		return fd;	/* RLIMIT_NOFILE is low: stay where we are */
+	close(fd);
+	return high;
+}
+
+static int kernel_open(struct gca_space *space, struct gcarena_create *create, const char *device)
+{
+	struct gcarena_info info = { .size = sizeof(info) };
+	struct kernel *k;
+	struct stat st;
+	void *heap = MAP_FAILED, *control = MAP_FAILED;
+	int fd, err;
+
+	if (!device)
+		device = GCL_DEVICE;
+	fd = open_high(device);
+	if (fd < 0)
+		return explain_open(-fd, device);
+	k = calloc(1, sizeof(*k));
+	if (!k || fstat(fd, &st) || !S_ISCHR(st.st_mode)) {
+		err = k ? explain_create(ENOTTY, create, &info) : -ENOMEM;
+		goto out;
+	}
+	k->fd = fd;
+	k->rdev = st.st_rdev;
+	create->id = 0;
+	if (ioctl(fd, GCARENA_IOC_INFO, &info) || ioctl(fd, GCARENA_IOC_CREATE, create)) {
+		err = explain_create(errno, create, &info);
+		goto out;
+	}
+	heap = mmap(NULL, create->heap_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+		    fd, (off_t)create->heap_offset);
+	if (heap != MAP_FAILED)
+		control = mmap(NULL, create->control_size, PROT_READ, MAP_SHARED, fd,
+			       (off_t)create->control_offset);
+	if (control == MAP_FAILED) {
+		err = explain_create(errno, create, &info);
+		goto out;
+	}
+	space->ctx = k;
+	space->heap = heap;
+	space->heap_size = create->heap_size;
+	space->control = control;
+	space->control_size = create->control_size;
+	space->id = create->id;
+	space->shared = 1;
+	return 0;
+out:
+	if (heap != MAP_FAILED)
+		munmap(heap, create->heap_size);
+	close(fd);
+	free(k);
+	return err;
+}
+
+static void kernel_wake(struct gca_space *space)
+{
+	struct gcarena_destroy req = { .size = sizeof(req) };
+
+	call(space, GCARENA_IOC_DESTROY, &req);
+}
+
+static void kernel_close(struct gca_space *space, int child)
+{
+	struct kernel *k = kernel_of(space);
+	int ours = !fd_check(k);
+
+	(void)child;
+	munmap((void *)(uintptr_t)space->control, space->control_size);
+	munmap(space->heap, space->heap_size);
+	if (ours)
+		close(k->fd);
+	free(k);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+static int kernel_attach(struct gca_space *space, struct gcarena_attach *req,
+			 struct gcarena_mutator **area)
+{
+	int err = call(space, GCARENA_IOC_ATTACH, req);
+	void *p;
+
+	if (err)
+		return err;
+	p = mmap(NULL, req->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, kernel_of(space)->fd,
+		 (off_t)req->map_offset);
+	if (p == MAP_FAILED) {
+		struct gcarena_detach undo = { .size = sizeof(undo), .id = req->id };
+
+		err = -errno;
+		call(space, GCARENA_IOC_DETACH, &undo);
+		return err;
+	}
+	*area = p;
+	return 0;
+}
+
+static int kernel_detach(struct gca_space *space, uint32_t id, struct gcarena_mutator *area,
+			 size_t size)
+{
+	struct gcarena_detach req = { .size = sizeof(req), .id = id };
+	int err = call(space, GCARENA_IOC_DETACH, &req);
+
+	if (!err || err == -ESRCH || err == -EBADF)
+		munmap(area, size);
+	return err == -EBADF ? -ESRCH : err;
+}
+
+static int kernel_refill(struct gca_space *space, struct gcarena_refill *req)
+{
+	return call(space, GCARENA_IOC_REFILL, req);
+}
+
+static int kernel_large(struct gca_space *space, struct gcarena_large *req)
+{
+	return call(space, GCARENA_IOC_LARGE, req);
+}
+
+static int kernel_settle(struct gca_space *space, struct gcarena_settle *req)
+{
+	int err = call(space, GCARENA_IOC_SETTLE, req);
+
+	/* Without the descriptor nobody drains the ring: as good as dead. */
+	return err == -EBADF ? -ESRCH : err;
+}
+
+static int kernel_layout(struct gca_space *space, struct gcarena_layout *req)
+{
+	return call(space, GCARENA_IOC_LAYOUT, req);
+}
+
+static int kernel_roots(struct gca_space *space, struct gcarena_roots *req)
+{
+	return call(space, GCARENA_IOC_ROOTS, req);
+}
+
+static int kernel_collect(struct gca_space *space, struct gcarena_collect *req, int paced)
+{
+	(void)paced;	/* the module knows whether its trigger was reached */
+	return call(space, GCARENA_IOC_COLLECT, req);
+}
+
+static int kernel_config(struct gca_space *space, struct gcarena_config *req)
+{
+	return call(space, GCARENA_IOC_CONFIG, req);
+}
+
+static int kernel_stats(struct gca_space *space, struct gcarena_stats *req)
+{
+	return call(space, GCARENA_IOC_STATS, req);
+}
+
+static int kernel_serve(struct gca_space *space, struct gcarena_serve *req)
+{
+	return call(space, GCARENA_IOC_SERVE, req);
+}
+
+const struct gca_backend gcl_backend_kernel = {
+	.name = "kernel",
+	.open = kernel_open,
+	.close = kernel_close,
+	.wake = kernel_wake,
+	.attach = kernel_attach,
+	.detach = kernel_detach,
+	.refill = kernel_refill,
+	.large = kernel_large,
+	.settle = kernel_settle,
+	.layout = kernel_layout,
+	.roots = kernel_roots,
+	.collect = kernel_collect,
+	.config = kernel_config,
+	.stats = kernel_stats,
+	.serve = kernel_serve,
+};

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+/*
+ * error.c: sentences for people, and the small services every file needs.
+ *
+ * The last error is a thread's own.  Nothing here may use stdio's streams or
+ * malloc(): gcl_say() is called by threads that must not take their locks.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static _Thread_local char gcl_sentence[224];
+
+void gcl_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(gcl_sentence, sizeof(gcl_sentence), fmt, ap);
+	va_end(ap);
+}
+
+/* Set errno to @err (positive) and the sentence, or keep it if @fmt is NULL.  Return: -1. */
+int gcl_fail(int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (fmt) {
+		va_start(ap, fmt);
+		vsnprintf(gcl_sentence, sizeof(gcl_sentence), fmt, ap);
+		va_end(ap);
+	}
+	errno = err;
+	return -1;
+}
+
+const char *gca_strerror(void)
+{
+	return gcl_sentence[0] ? gcl_sentence : "no error";
+}
+
+void gcl_say(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line) - 1, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	if (n > (int)sizeof(line) - 2)
+		n = (int)sizeof(line) - 2;
+	line[n++] = '\n';
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+		return;
+}
+
+uint64_t gcl_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+/* Raw system calls: the C library would leave its own signals open. */
+struct gcl_signals gcl_block(void)
+{
+	struct gcl_signals old = { 0 };
+	uint64_t all = ~0ULL;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old.set, sizeof(all));
+	return old;
+}
+
+void gcl_restore(struct gcl_signals old)
+{
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old.set, NULL, sizeof(old.set));
+}
+
+struct gcl_signals gcl_lock(struct gca_arena *a)
+{
+	struct gcl_signals old = gcl_block();
+
+	pthread_mutex_lock(&a->lock);
+	return old;
+}
+
+void gcl_unlock(struct gca_arena *a, struct gcl_signals old)
+{
+	pthread_mutex_unlock(&a->lock);
+	gcl_restore(old);
+}
+
+/* Zeroed pages of our own, or NULL.  Not from malloc: see internal.h. */
+void *gcl_map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}

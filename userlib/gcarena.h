@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * <gcarena.h>: a garbage-collected heap for a process.
+ *
+ * An *arena* is one managed heap.  A thread that *attaches* to it gets a
+ * *mutator*, its handle for allocating.  Objects are found live from the
+ * thread's stack, registers and thread-local storage, from the data and bss of
+ * the loaded objects and from the ranges given to gca_root_add(); everything
+ * else is garbage and its memory is used again.  Objects never move.
+ *
+ * Rules a program must keep:
+ *
+ *  - a pointer to a managed object that is the only one must be in a managed
+ *    object, where its layout says "pointer", or in a root.  Memory from
+ *    malloc() is not a root;
+ *  - a pointer that is stored into a managed object, or into a range added
+ *    without GCA_ROOT_PLAIN, is stored with gca_store().  Only a word that is
+ *    still zero since the allocation may be stored to plainly.  No memcpy(),
+ *    memset() or struct assignment over pointers that were stored before;
+ *  - a mutator belongs to the thread that attached it.
+ *
+ * Functions that return a pointer return NULL, those that return an int -1, and
+ * set errno; gca_strerror() then has a sentence that says what to do.
+ *
+ * C11, clean under C++.  Not for 32-bit programs.
+ */
+#ifndef GCARENA_H
+#define GCARENA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <linux/gcarena.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GCA_API	__attribute__((__visibility__("default")))
+
+struct gca_arena;
+struct gca_mutator;
+struct gca_layout;
+
+/* ------------------------------------------------------------------- arenas */
+
+#define GCA_NO_PLAIN_ROOTS	(1U << 0)	/* data and bss are not roots */
+#define GCA_NO_TLS_ROOTS	(1U << 1)	/* nor is thread-local storage */
+#define GCA_NO_PAGER		(1U << 2)	/* the program calls gca_serve() itself */
+#define GCA_NO_AUTO_COLLECT	(1U << 3)	/* only gca_collect() collects */
+
+/**
+ * struct gca_options - how to open an arena; all zero: the defaults
+ * @flags: GCA_NO_*
+ * @backend: "auto", "kernel" or "process"; NULL: $GCARENA_BACKEND, else auto
+ * @device: NULL: /dev/gcarena
+ * @reserve: bytes of address space, a power of two; 0: 64 GiB or what there is
+ * @percent: heap growth before the next cycle; 0: $GCARENA_PERCENT, else 100
+ * @heap_min: bytes below which no cycle starts by itself; 0: the default
+ * @debug: as $GCARENA_DEBUG, which it replaces: words separated by commas:
+ *	checkmark, clobber, overflow, miss, stress=N
+ * @features: GCARENA_F_* the module must have
+ * @stop_signal: signal of the signal engine; 0: SIGURG
+ */
+struct gca_options {
+	uint32_t flags;
+	uint32_t stop_signal;
+	const char *backend;
+	const char *device;
+	uint64_t reserve;
+	uint64_t percent;
+	uint64_t heap_min;
+	const char *debug;
+	uint64_t features;
+};
+
+/**
+ * gca_open() - make an arena
+ * @options: NULL: the defaults
+ *
+ * errno: ENODEV the module is not loaded, EACCES no permission for the device,
+ * EOPNOTSUPP a feature is missing, EUSERS too many arenas, EINVAL an option or
+ * a variable of the environment makes no sense, ENOMEM.
+ */
+GCA_API struct gca_arena *gca_open(const struct gca_options *options);
+
+/**
+ * gca_close() - destroy an arena: every object is gone
+ *
+ * No thread may be inside a call on it.  Attached mutators are gone, too.
+ */
+GCA_API void gca_close(struct gca_arena *arena);
+
+/**
+ * gca_attach() - make the calling thread a mutator
+ *
+ * Attach in the thread's outermost function, or below every frame that will
+ * hold the only pointer to an object: the whole stack is scanned anyway.  A
+ * pointer handed to a new thread must be held by a root until the thread has
+ * attached.  errno: EBUSY the arena has a thread already (this release).
+ */
+GCA_API struct gca_mutator *gca_attach(struct gca_arena *arena);
+GCA_API int gca_detach(struct gca_mutator *m);
+
+/* --------------------------------------------------------------- allocation */
+
+/**
+ * gca_layout() - describe where the pointers of a type are
+ * @arena: the arena
+ * @size: sizeof the type, at most GCARENA_LAYOUT_MAX
+ * @ptr_bitmap: bit i of word i / 64: bytes 8 * i ... of the type are a pointer;
+ *	NULL: there are none
+ *
+ * Return: a description that lives as long as the arena.
+ */
+GCA_API const struct gca_layout *gca_layout(struct gca_arena *arena, size_t size,
+					    const uint64_t *ptr_bitmap);
+
+/**
+ * gca_layout_offsets() - the same from offsets of size_t, ended by (size_t)-1
+ *
+ * Usually by gca_layout_of(arena, type, field...).
+ */
+GCA_API const struct gca_layout *gca_layout_offsets(struct gca_arena *arena, size_t size, ...);
+
+/* One object of this layout, zeroed. */
+static inline void *gca_alloc(struct gca_mutator *m, const struct gca_layout *layout);
+
+/**
+ * gca_alloc_array() - @n consecutive elements of this layout, zeroed
+ *
+ * errno: EOVERFLOW, ENOMEM.
+ */
+GCA_API void *gca_alloc_array(struct gca_mutator *m, const struct gca_layout *layout, size_t n);
+
+/* @bytes without pointers, zeroed. */
+static inline void *gca_alloc_noscan(struct gca_mutator *m, size_t bytes);
+
+/* @bytes of which every aligned word may be a pointer, zeroed. */
+static inline void *gca_alloc_conservative(struct gca_mutator *m, size_t bytes);
+
+/* *(void **)slot = value, seen by the collector. */
+static inline void gca_store(struct gca_mutator *m, void *slot, const void *value);
+
+/* -------------------------------------------------------------------- roots */
+
+#define GCA_ROOT_PLAIN		(1U << 0)	/* written by ordinary stores */
+#define GCA_ROOT_FOUND		(1U << 1)	/* found by the library: data, bss */
+#define GCA_ROOT_STACK		(1U << 2)
+#define GCA_ROOT_ALTSTACK	(1U << 3)
+#define GCA_ROOT_TLS		(1U << 4)
+
+/** struct gca_root - one range that gca_roots() lists */
+struct gca_root {
+	uintptr_t start;
+	size_t len;
+	unsigned int flags;
+};
+
+/**
+ * gca_root_add() - scan a range of memory for pointers
+ * @flags: 0: pointers are stored there with gca_store() only; GCA_ROOT_PLAIN:
+ *	by ordinary stores, scanned while the world is stopped
+ *
+ * @start and @len are multiples of 8.
+ */
+GCA_API int gca_root_add(struct gca_arena *arena, const void *start, size_t len,
+			 unsigned int flags);
+GCA_API int gca_root_remove(struct gca_arena *arena, const void *start, size_t len,
+			    unsigned int flags);
+
+/**
+ * gca_roots() - list what is a root
+ *
+ * Return: the number of ranges, of which the first @room have been written.
+ */
+GCA_API int gca_roots(struct gca_arena *arena, struct gca_root *roots, int room);
+
+/* --------------------------------------------------------------- collection */
+
+#define GCA_COLLECT_ASYNC		GCARENA_COLLECT_ASYNC
+#define GCA_COLLECT_UNTIL_MARKING	GCARENA_COLLECT_UNTIL_MARKING
+#define GCA_COLLECT_UNTIL_MARKED	GCARENA_COLLECT_UNTIL_MARKED
+
+/**
+ * gca_collect() - run a cycle that begins after this call
+ * @flags: 0: return when it is done and swept; else GCA_COLLECT_*
+ *
+ * errno: ECANCELED the cycle was void and is as if it had not been; EBUSY the
+ * attached thread is not the caller; ESRCH the arena has died.
+ */
+GCA_API int gca_collect(struct gca_arena *arena, unsigned int flags);
+
+/** struct gca_stats - counters of an arena; the names of struct gcarena_stats, spelt out */
+struct gca_stats {
+	uint64_t cycles, forced_cycles, void_cycles, last_void_reason;
+	uint64_t live_bytes, heap_bytes, goal_bytes, metadata_bytes;
+	uint64_t allocated_bytes, freed_bytes;
+	uint64_t stops, stop_ns_max, stop_ns_total;
+	uint64_t mark_ns_collect, mark_ns_serve, sweep_ns;
+	uint64_t marked_objects, marked_bytes;
+	uint64_t missed_objects, leaf_pages, overflows;
+	uint64_t root_bytes, returned_bytes, free_bytes;
+	const char *backend;		/* "kernel" or "process" */
+};
+
+GCA_API int gca_stats(struct gca_arena *arena, struct gca_stats *stats);
+
+/**
+ * gca_serve() - be the pager (GCA_NO_PAGER): lend this thread, never to return
+ * @flags: GCARENA_SERVE_NOWAIT: return 0 when there is nothing to do
+ *
+ * The thread must not be attached.  Else returns -1 with errno EINTR on a
+ * signal, ESRCH when the arena is closed.
+ */
+GCA_API int gca_serve(struct gca_arena *arena, unsigned int flags);
+
+/** gca_strerror() - why this thread's last failed call failed, and what to do */
+GCA_API const char *gca_strerror(void);
+
+/* ------------------------------------------------- thread-local convenience */
+
+/**
+ * gca_self() - the calling thread's mutator in the default arena
+ *
+ * The arena is opened and the thread attached at the first call.
+ */
+GCA_API struct gca_mutator *gca_self(void);
+
+/* The default arena, or NULL with errno. */
+GCA_API struct gca_arena *gca_default(void);
+
+#include <gcarena-inline.h>
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* GCARENA_H */

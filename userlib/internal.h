@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h: what the library's own files share.
+ *
+ * Never include kmod/core/core.h beside this: same names, other things.
+ * Internal functions begin with gcl_, so that they cannot be mistaken for the
+ * public API or for the core's.
+ *
+ * Signals.  Every lock of the library is taken with all signals blocked: a
+ * handler may allocate, and an allocation may collect.
+ */
+#ifndef GCARENA_INTERNAL_H
+#define GCARENA_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gcarena.h"
+#include "backend.h"
+
+/* What GCARENA_DEBUG can say beyond the ABI's GCARENA_DEBUG_*. */
+struct gcl_debug {
+	uint32_t flags;		/* GCARENA_DEBUG_* */
+	uint32_t stress;	/* collect at every so-manyth allocation, 0: never */
+	bool clobber;		/* free memory is filled with GCL_CLOBBER */
+};
+
+#define GCL_CLOBBER	0xdb
+
+/**
+ * struct gcl_mutator - a thread's private part
+ * @pub: what the inline functions see; first
+ * @next: in gca_arena.mutators
+ * @area_size: bytes of the mutator area
+ * @attach: what was told to the collector, for gca_roots()
+ * @want: spans to ask for at the next refill, by span class
+ * @shadow: in the debug modes, gcarena_mutator.current_slot, which is then kept
+ *	zero so that every allocation takes the slow path
+ * @stress: allocations until the next collection
+ */
+struct gcl_mutator {
+	struct gca_mutator pub;
+	struct gcl_mutator *next;
+	size_t area_size;
+	struct gcarena_attach attach;
+	uint8_t want[GCARENA_NR_SPAN_CLASSES];
+	uint16_t shadow[GCARENA_NR_SPAN_CLASSES];
+	uint32_t stress;
+};
+
+struct gcl_layout {
+	struct gca_layout pub;
+	struct gcl_layout *next;
+};
+
+/**
+ * struct gcl_ranges - a sorted array of root ranges, in memory of its own
+ */
+struct gcl_ranges {
+	struct gcarena_range *range;
+	uint32_t n, room;
+};
+
+/**
+ * struct gca_arena - an arena, the public opaque type
+ * @next: in the list of all arenas, for fork
+ * @be: its collector
+ * @space: heap and control page
+ * @flags: GCA_NO_*
+ * @debug: debug modes
+ * @slow: some debug mode wants every allocation to take the slow path
+ * @dead: why nothing works any more, or NULL
+ * @child: this is a forked child's copy
+ * @lock: protects the lists, @found, @added and what is said of @trace
+ * @mutators: attached threads
+ * @layouts: described types
+ * @found: plain ranges found by the library, as the collector knows them
+ * @added: ranges the program added
+ * @adds: dlpi_adds when @found was made; @subs, @found_once likewise
+ * @pager: the pager thread
+ * @trace: the last cycle's figures, for GCARENA_TRACE
+ * @opened: CLOCK_MONOTONIC at gca_open()
+ */
+struct gca_arena {
+	struct gca_arena *next;
+	const struct gca_backend *be;
+	struct gca_space space;
+	uint32_t flags;
+	struct gcl_debug debug;
+	bool slow;
+	bool tracing;
+	const char *dead;
+	bool child;
+	pthread_mutex_t lock;
+	struct gcl_mutator *mutators;
+	struct gcl_layout *layouts;
+	struct gcl_ranges found, scratch, added;
+	uint64_t adds, subs;
+	bool found_once;
+	bool has_pager;
+	pthread_t pager;
+	struct gcarena_stats trace;
+	uint64_t opened;
+};
+
+/* Bytes of a slot of size class @sc: what __gca_size_class() is the inverse of. */
+static inline size_t gcl_slot_bytes(unsigned int sc)
+{
+	return sc < 15 ? 16 + 8 * sc : ((size_t)(sc - 15) % 8 + 9) << ((sc - 15) / 8 + 4);
+}
+
+/* error.c */
+int gcl_fail(int err, const char *fmt, ...) __attribute__((__format__(__printf__, 2, 3)));
+uint64_t gcl_now(void);
+
+struct gcl_signals {
+	uint64_t set;
+};
+struct gcl_signals gcl_block(void);
+void gcl_restore(struct gcl_signals old);
+struct gcl_signals gcl_lock(struct gca_arena *a);
+void gcl_unlock(struct gca_arena *a, struct gcl_signals old);
+void *gcl_map(size_t bytes);
+
+/* options.c */
+int gcl_parse_debug(const char *words, struct gcl_debug *d);
+int gcl_parse_percent(const char *s, uint64_t *percent);
+int gcl_parse_backend(const char *s, int *which);
+enum { GCL_AUTO, GCL_KERNEL, GCL_PROCESS };
+
+/* collect.c */
+int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced);
+
+/* roots.c */
+int gcl_roots_refresh(struct gca_arena *a);
+void gcl_roots_free(struct gca_arena *a);
+void gcl_tls_range(uint64_t *lo, uint64_t *hi);
+bool gcl_is_separate(void);
+
+/* pager.c */
+int gcl_pager_start(struct gca_arena *a);
+void gcl_pager_stop(struct gca_arena *a);
+
+/* arena.c */
+int gcl_dead(struct gca_arena *a);
+
+#endif /* GCARENA_INTERNAL_H */

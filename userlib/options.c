@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/*
+ * options.c: the words of GCARENA_DEBUG, GCARENA_PERCENT and GCARENA_BACKEND.
+ *
+ * A word that is not known is an error that names the known ones: a debug mode
+ * misspelt and silently off is worse than none.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+static const char gcl_known[] = "checkmark, clobber, overflow, miss, stress=N";
+
+static bool word_is(const char *word, size_t len, const char *name)
+{
+	return strlen(name) == len && !memcmp(word, name, len);
+}
+
+/* Return: 0, or -1 with errno and a sentence. */
+int gcl_parse_debug(const char *words, struct gcl_debug *d)
+{
+	const char *w = words;
+
+	while (*w) {
+		size_t len = strcspn(w, ",");
+		char *end;
+
+		if (word_is(w, len, "checkmark")) {
+			d->flags |= GCARENA_DEBUG_CHECKMARK;
+		} else if (word_is(w, len, "overflow")) {
+			d->flags |= GCARENA_DEBUG_OVERFLOW;
+		} else if (word_is(w, len, "miss")) {
+			d->flags |= GCARENA_DEBUG_MISS;
+		} else if (word_is(w, len, "clobber")) {
+			d->clobber = true;
+		} else if (len > 7 && !memcmp(w, "stress=", 7)) {
+			unsigned long n = strtoul(w + 7, &end, 10);
+
+			if (end != w + len || !n || n > UINT32_MAX)
+				return gcl_fail(EINVAL, "GCARENA_DEBUG: stress=N needs a number of allocations, at least 1");
+			d->stress = (uint32_t)n;
+		} else if (len) {
+			return gcl_fail(EINVAL, "GCARENA_DEBUG: unknown word '%.*s'; known are %s",
+					(int)len, w, gcl_known);
+		}
+		w += len;
+		if (*w)
+			w++;
+	}
+	return 0;
+}
+
+int gcl_parse_percent(const char *s, uint64_t *percent)
+{
+	char *end;
+	unsigned long n;
+
+	if (!strcmp(s, "off")) {
+		*percent = 0;
+		return 0;
+	}
+	n = strtoul(s, &end, 10);
+	if (end == s || *end || n > 100000)
+		return gcl_fail(EINVAL, "GCARENA_PERCENT: '%.32s' is neither 'off' nor a number up to 100000",
+				s);
+	*percent = n;
+	return 0;
+}
+
+int gcl_parse_backend(const char *s, int *which)
+{
+	if (!strcmp(s, "auto"))
+		*which = GCL_AUTO;
+	else if (!strcmp(s, "kernel"))
+		*which = GCL_KERNEL;
+	else if (!strcmp(s, "process"))
+		*which = GCL_PROCESS;
+	else
+		return gcl_fail(EINVAL, "GCARENA_BACKEND: '%.32s' is none of auto, kernel, process",
+				s);
+	return 0;
+}
