@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <gcarena.h>
 
@@ -86,14 +85,15 @@ static struct node *make(struct gca_mutator *m, struct node *next)
 			die("gca_alloc_array");
 		check_zero((uint64_t *)n->array, n->nr_array);
 		/* A second way to the rest of the list, often the only one. */
-		gca_store(m, &n->array[rnd() % n->nr_array], next);
+		i = rnd() % n->nr_array;
+		gca_store(m, &n->array[i], next);
 		if (rnd() % 2) {
 			b = gca_alloc(m, big_layout);
 			if (!b)
 				die("big");
 			check_zero((uint64_t *)b, sizeof(*b) / 8);
 			b->node = next;
-			memset(n->array, 0, 8 * n->nr_array);
+			gca_store(m, &n->array[i], NULL);
 			gca_store(m, &n->array[0], b);
 			n->nr_array |= 1ULL << 32;
 			gca_store(m, &n->next, NULL);
