@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * glue.h: the module's own data structures and the functions its files share.
+ *
+ * Who holds a reference on whom
+ * -----------------------------
+ * A struct file owns a struct gca_shell; ->release frees it and nothing else
+ * does.  The shell is small.  What is large or binds others (the collector's
+ * struct gca_arena and its metadata, the mutators, the struct gca_process) goes
+ * at the arena's *death*, which comes earlier: when the control mapping is
+ * closed (exit, exec, munmap), by DESTROY, or at the latest by ->release.  So
+ * whatever pins the file (a heap mapping in a forked child, a passed descriptor)
+ * pins a shell only.
+ *
+ *	file -> gca_shell -> gca_arena, gca_thread, pages	until death
+ *			  -> gca_process -> mm_struct (mm_count), gca_user
+ *			  -> gca_stats (a kobject that knows nothing of the arena)
+ *
+ * gca_shell.active counts those who use what dies: one for being alive, and one
+ * a call.  The last one to go queues the work item that frees.
+ *
+ * Locks are described at the top of arena.c.
+ */
+#ifndef GCA_GLUE_H
+#define GCA_GLUE_H
+
+#include <linux/completion.h>
+#include <linux/fs.h>
+#include <linux/kobject.h>
+#include <linux/list.h>
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/uidgid.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "core.h"
+
+struct task_struct;
+
+/* ---------------------------------------------------------------- processes */
+
+/**
+ * struct gca_user - what one user (kuid) has; under gca_processes_lock
+ * @link: in the list of users
+ * @uid: who
+ * @refs: processes of this user
+ * @arenas: live arenas
+ * @reserve: bytes of address space in them
+ */
+struct gca_user {
+	struct list_head link;
+	kuid_t uid;
+	unsigned int refs;
+	unsigned int arenas;
+	u64 reserve;
+};
+
+/**
+ * struct gca_process - one mm that has arenas
+ * @link: in the table of processes, under gca_processes_lock
+ * @refs: arenas that point here, under gca_processes_lock
+ * @mm: held by mm_count (mmgrab): identity, not memory
+ * @user: who is charged
+ * @lock: protects @shells
+ * @shells: live arenas
+ */
+struct gca_process {
+	struct hlist_node link;
+	unsigned int refs;
+	struct mm_struct *mm;
+	struct gca_user *user;
+	struct mutex lock;
+	struct list_head shells;
+};
+
+/* ------------------------------------------------------------------ arenas */
+
+enum gca_state {
+	GCA_STATE_NEW,		/* open; CREATE has not been called */
+	GCA_STATE_CREATING,	/* a CREATE runs; back to NEW if it fails */
+	GCA_STATE_LIVE,
+	GCA_STATE_DYING,	/* no new users; the present ones are on their way out */
+	GCA_STATE_DEAD,		/* everything but the shell is gone */
+};
+
+/**
+ * struct gca_pages - zeroed pages that the kernel and the owner both see
+ * @n: pages
+ * @page: each of them, order 0, charged to the owner's memory cgroup
+ * @addr: the kernel's mapping
+ */
+struct gca_pages {
+	unsigned int n;
+	struct page **page;
+	void *addr;
+};
+
+/**
+ * struct gca_thread - an attached thread: the core's mutator and its area
+ * @refs: one for being attached, one a running mmap or fault
+ * @core: the collector's part; dead after detach
+ * @task: held by get_task_struct(); the only one that may act as this mutator
+ * @pages: the mutator area
+ */
+struct gca_thread {
+	refcount_t refs;
+	struct gca_mutator core;
+	struct task_struct *task;
+	struct gca_pages pages;
+};
+
+/**
+ * struct gca_lent - runs of heap pages that SERVE has handed out
+ * @n: runs; they are out of the page heap until acknowledged
+ * @given: of them, in the reply of the last SERVE; what NR_DONE acknowledges
+ * @run: the kernel's copy: the user's is never read back
+ */
+struct gca_lent {
+	u32 n, given;
+	struct gcarena_run run[GCARENA_SERVE_RUNS];
+};
+
+/**
+ * struct gca_shell - an open file
+ * @state: enum gca_state; CREATING and back by cmpxchg, then under @map_lock
+ * @active: see above; 0 before CREATE and after death
+ * @death: frees what dies; on gca_wq; flushed by ->release
+ * @dead: completed by @death
+ * @mm: the owner's, for comparison only; set before LIVE
+ * @process: until death
+ * @link: in @process->shells, under @process->lock
+ * @a: the collector; until death
+ * @id: opaque number
+ * @reserve: bytes charged to the user
+ * @stats: our reference is dropped in ->release
+ * @control: the control page; until death
+ * @lock: layouts, roots, configuration, attach and detach
+ * @cycle_lock: a cycle runs; outermost, so that an attach waits for its end
+ * @map_lock: @state, @thread, and the mapping state below
+ * @heap_mapped: the heap's one mmap has happened
+ * @control_vmas: the owner's mappings of the control page; 0 again: death
+ * @control_mapped: it has been mapped
+ * @thread: the attached thread, or NULL
+ * @next_id: of the next mutator
+ * @gate_wq: waits for the gate and for its operations
+ * @pager_lock: the following
+ * @pager: the thread in SERVE, or NULL
+ * @pager_ready: it sleeps or scans, so it can be asked
+ * @scanning: it scans
+ * @scan_wanted: scans asked of it
+ * @scan_done: scans it has finished, or that are no longer wanted
+ * @runs_wanted: there were runs to return when last looked
+ * @kicks: times that became true
+ * @pager_wq: it sleeps here; so do poll and read
+ * @scan_wq: COLLECT waits here for @scan_done
+ * @lent: belongs to @pager
+ */
+struct gca_shell {
+	int state;
+	refcount_t active;
+	struct work_struct death;
+	struct completion dead;
+	struct mm_struct *mm;
+	struct gca_process *process;
+	struct list_head link;
+	struct gca_arena *a;
+	u64 id;
+	u64 reserve;
+	struct gca_stats *stats;
+	struct gca_pages control;
+
+	struct mutex lock;
+	struct mutex cycle_lock;
+
+	spinlock_t map_lock;
+	bool heap_mapped;
+	bool control_mapped;
+	unsigned int control_vmas;
+	struct gca_thread *thread;
+	u32 next_id;
+
+	wait_queue_head_t gate_wq;
+
+	spinlock_t pager_lock;
+	struct task_struct *pager;
+	bool pager_ready, scanning;
+	u64 scan_wanted, scan_done;
+	bool runs_wanted;
+	u32 kicks;
+	wait_queue_head_t pager_wq;
+	wait_queue_head_t scan_wq;
+	struct gca_lent *lent;
+};
+
+/* Offsets in the file: told to the user, who must not compute them. */
+#define GCA_HEAP_OFFSET		0ULL
+#define GCA_CONTROL_OFFSET	(1ULL << 42)
+#define GCA_MUTATOR_OFFSET	(1ULL << 43)	/* plus id * GCA_MUTATOR_STRIDE */
+#define GCA_MUTATOR_STRIDE	(1ULL << 24)
+
+/* What CREATE set before LIVE is visible to who sees LIVE. */
+static inline int gca_shell_state(const struct gca_shell *s)
+{
+	return smp_load_acquire(&s->state);	/* pairs with gca_ioc_create() */
+}
+
+static inline bool gca_shell_dying(const struct gca_shell *s)
+{
+	return READ_ONCE(s->state) > GCA_STATE_LIVE;
+}
+
+/**
+ * struct gca_call - one ioctl
+ * @uarg: the caller's structure
+ * @usize: its size, checked
+ * @ksize: ours
+ * @copied: the reply has been copied out; the dispatcher need not do it
+ * @u: our copy
+ */
+struct gca_call {
+	void __user *uarg;
+	u32 usize, ksize;
+	bool copied;
+	union {
+		struct {
+			u32 size, flags;
+		};
+		struct gcarena_info info;
+		struct gcarena_create create;
+		struct gcarena_attach attach;
+		struct gcarena_detach detach;
+		struct gcarena_refill refill;
+		struct gcarena_large large;
+		struct gcarena_settle settle;
+		struct gcarena_layout layout;
+		struct gcarena_roots roots;
+		struct gcarena_collect collect;
+		struct gcarena_config config;
+		struct gcarena_stats stats;
+		struct gcarena_serve serve;
+		struct gcarena_destroy destroy;
+	} u;
+};
+
+/* main.c */
+extern struct workqueue_struct *gca_wq;
+
+/* params.c */
+extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
+extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug;
+
+/* chardev.c */
+int gca_chardev_init(void);
+void gca_chardev_exit(void);
+int gca_call_out(struct gca_call *c);
+
+/* arena.c */
+struct gca_shell *gca_shell_new(void);
+void gca_shell_release(struct gca_shell *s);
+int gca_shell_get(struct gca_shell *s);
+bool gca_shell_tryget(struct gca_shell *s);
+void gca_shell_put(struct gca_shell *s);
+void gca_shell_die(struct gca_shell *s);
+int gca_ioc_info(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_create(struct gca_shell *s, struct gca_call *c, struct file *file);
+int gca_ioc_destroy(struct gca_shell *s, struct gca_call *c);
+
+/* roots.c */
+int gca_ioc_layout(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_roots(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_config(struct gca_shell *s, struct gca_call *c);
+
+/* map.c */
+int gca_pages_init(struct gca_pages *p, size_t bytes);
+void gca_pages_fini(struct gca_pages *p);
+int gca_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* process.c */
+struct gca_process *gca_process_get(struct mm_struct *mm, u64 reserve);
+void gca_process_put(struct gca_process *p, u64 reserve);
+unsigned int gca_process_arenas_left(void);
+void gca_process_add(struct gca_process *p, struct gca_shell *s);
+void gca_process_del(struct gca_process *p, struct gca_shell *s);
+
+/* mutator.c */
+struct gca_thread *gca_thread_mine(struct gca_shell *s, u32 id);
+struct gca_thread *gca_thread_get(struct gca_shell *s, u32 id);
+void gca_thread_put(struct gca_thread *t);
+void gca_thread_kill(struct gca_shell *s);
+int gca_thread_reap_clocked(struct gca_shell *s);
+u32 gca_wants(struct gca_shell *s);
+int gca_ioc_attach(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_detach(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_refill(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_large(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_settle(struct gca_shell *s, struct gca_call *c);
+
+/* lent.c */
+int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
+
+/* serve.c */
+int gca_ioc_serve(struct gca_shell *s, struct gca_call *c);
+bool gca_serve_scan(struct gca_shell *s);
+bool gca_serve_wanted(struct gca_shell *s);
+bool gca_serve_pending(struct gca_shell *s);
+
+/* stats.c */
+int gca_stats_init(void);
+void gca_stats_exit(void);
+struct gca_stats *gca_stats_new(u64 id);
+void gca_stats_del(struct gca_stats *o);
+void gca_stats_free(struct gca_stats *o);
+void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *st);
+void gca_stats_fdinfo(struct gca_stats *o, struct seq_file *m);
+int gca_ioc_stats(struct gca_shell *s, struct gca_call *c);
+
+#endif /* GCA_GLUE_H */

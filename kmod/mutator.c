@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * mutator.c: a thread attaches, allocates, detaches.
+ *
+ * Only the attached thread may act as its mutator: the id in a call is compared
+ * with the caller, so a call needs no lock against detach.  A thread that has
+ * exited is detached by whoever next needs the place.
+ *
+ * In this release an arena has one attached thread.  Attach and detach take
+ * cycle_lock (killable): the set of mutators does not change during a cycle of
+ * somebody else's.  map_lock protects the pointer.
+ *
+ * It may not read the mutator area: that is the core's, which trusts nothing in
+ * it.
+ */
+#include <linux/nospec.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include "glue.h"
+
+/* ------------------------------------------------------------------- references */
+
+/** gca_thread_get() - the attached thread with this id, by any caller; or NULL */
+struct gca_thread *gca_thread_get(struct gca_shell *s, u32 id)
+{
+	struct gca_thread *t;
+
+	spin_lock(&s->map_lock);
+	t = s->thread;
+	if (t && t->core.id == id)
+		refcount_inc(&t->refs);
+	else
+		t = NULL;
+	spin_unlock(&s->map_lock);
+	return t;
+}
+
+/** gca_thread_put() - the opposite; may be called under mmap_lock */
+void gca_thread_put(struct gca_thread *t)
+{
+	if (!refcount_dec_and_test(&t->refs))
+		return;
+	gca_pages_fini(&t->pages);
+	put_task_struct(t->task);
+	kfree(t);
+}
+
+/*
+ * gca_thread_mine() - the caller's own mutator with this id, or NULL
+ *
+ * No reference: nobody but the caller detaches it while the caller runs.
+ */
+struct gca_thread *gca_thread_mine(struct gca_shell *s, u32 id)
+{
+	struct gca_thread *t;
+
+	spin_lock(&s->map_lock);
+	t = s->thread;
+	if (t && (t->core.id != id || t->task != current))
+		t = NULL;
+	spin_unlock(&s->map_lock);
+	return t;
+}
+
+static void gca_thread_unlink(struct gca_shell *s)
+{
+	struct gca_thread *t;
+
+	spin_lock(&s->map_lock);
+	t = s->thread;
+	s->thread = NULL;
+	spin_unlock(&s->map_lock);
+	gca_mutator_fini(&t->core);
+	gca_thread_put(t);
+}
+
+/** gca_thread_kill() - at death: nobody can see the arena any more */
+void gca_thread_kill(struct gca_shell *s)
+{
+	if (s->thread)
+		gca_thread_unlink(s);
+}
+
+/*
+ * gca_thread_reap_clocked() - detach a thread that has exited without doing so
+ *
+ * It runs no user code any more: its ring is drained and its spans are taken
+ * back by us.  Return: 0; -EINTR, -ESRCH from the gate.
+ */
+int gca_thread_reap_clocked(struct gca_shell *s)
+{
+	struct gca_thread *t = s->thread;
+	int ret;
+
+	lockdep_assert_held(&s->cycle_lock);
+	if (!t || !(READ_ONCE(t->task->flags) & PF_EXITING))
+		return 0;
+	ret = gca_mutator_detach(&t->core);
+	if (!ret)
+		gca_thread_unlink(s);
+	return ret;
+}
+
+/* ----------------------------------------------------------------- attach, detach */
+
+static bool gca_bounds_bad(u64 lo, u64 hi, bool optional)
+{
+	if (optional && !lo && !hi)
+		return false;
+	return lo >= hi || hi > TASK_SIZE_MAX || !IS_ALIGNED(lo | hi, sizeof(u64));
+}
+
+static int gca_check_attach(const struct gcarena_attach *arg)
+{
+	if (arg->flags || gca_bounds_bad(arg->stack_lo, arg->stack_hi, false) ||
+	    gca_bounds_bad(arg->altstack_lo, arg->altstack_hi, true) ||
+	    gca_bounds_bad(arg->tls_lo, arg->tls_hi, true))
+		return -EINVAL;
+	if (arg->nr_slots && (arg->nr_slots < GCARENA_SLOTS_MIN ||
+			      arg->nr_slots > GCARENA_SLOTS_MAX))
+		return -EINVAL;
+	return 0;
+}
+
+static struct gca_thread *gca_thread_new(struct gca_shell *s, const struct gcarena_attach *arg)
+{
+	u32 nr_slots = arg->nr_slots ?: GCARENA_SLOTS_MAX;
+	struct gca_thread *t;
+	int ret;
+
+	t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+	if (!t)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&t->refs, 1);
+	ret = gca_pages_init(&t->pages, gca_mutator_bytes(nr_slots));
+	if (ret)
+		goto err_free;
+	ret = gca_mutator_init(&t->core, s->a, nr_slots, t->pages.addr);
+	if (ret)
+		goto err_pages;
+	t->core.port = t;
+	t->core.stack_lo = arg->stack_lo;
+	t->core.stack_hi = arg->stack_hi;
+	t->core.altstack_lo = arg->altstack_lo;
+	t->core.altstack_hi = arg->altstack_hi;
+	t->core.tls_lo = arg->tls_lo;
+	t->core.tls_hi = arg->tls_hi;
+	t->task = get_task_struct(current);
+	return t;
+
+err_pages:
+	gca_pages_fini(&t->pages);
+err_free:
+	kfree(t);
+	return ERR_PTR(ret);
+}
+
+static int gca_attach_clocked(struct gca_shell *s, struct gca_call *c, struct gca_thread *t)
+{
+	struct gcarena_attach *arg = &c->u.attach;
+	int ret;
+
+	lockdep_assert_held(&s->cycle_lock);
+	ret = gca_thread_reap_clocked(s);
+	if (ret)
+		return ret;
+	if (s->thread)
+		return s->thread->task == current ? -EEXIST : -EBUSY;
+	if (s->next_id == U32_MAX)
+		return -ENOSPC;
+
+	t->core.id = s->next_id;
+	arg->id = t->core.id;
+	arg->map_offset = GCA_MUTATOR_OFFSET + arg->id * GCA_MUTATOR_STRIDE;
+	arg->map_size = (u64)t->pages.n << PAGE_SHIFT;
+	ret = gca_call_out(c);
+	if (ret)
+		return ret;
+	ret = gca_mutator_attach(&t->core);
+	if (ret)
+		return ret;
+	s->next_id++;
+	spin_lock(&s->map_lock);
+	s->thread = t;
+	spin_unlock(&s->map_lock);
+	return 0;
+}
+
+/*
+ * gca_ioc_attach() - GCARENA_IOC_ATTACH
+ *
+ * Return: 0; -ENXIO before heap and control page are mapped, -EEXIST if the caller
+ * is attached, -EBUSY if another thread is, -EINVAL, -ENOMEM, -EFAULT.
+ */
+int gca_ioc_attach(struct gca_shell *s, struct gca_call *c)
+{
+	struct gca_thread *t;
+	bool mapped;
+	int ret;
+
+	ret = gca_check_attach(&c->u.attach);
+	if (ret)
+		return ret;
+	spin_lock(&s->map_lock);
+	mapped = s->heap_mapped && s->control_mapped;
+	spin_unlock(&s->map_lock);
+	if (!mapped)
+		return -ENXIO;
+	t = gca_thread_new(s, &c->u.attach);
+	if (IS_ERR(t))
+		return PTR_ERR(t);
+	ret = mutex_lock_killable(&s->cycle_lock);
+	if (!ret) {
+		ret = gca_attach_clocked(s, c, t);
+		mutex_unlock(&s->cycle_lock);
+	}
+	if (ret) {
+		gca_mutator_fini(&t->core);
+		gca_thread_put(t);
+	}
+	return ret;
+}
+
+/*
+ * gca_ioc_detach() - GCARENA_IOC_DETACH
+ *
+ * Return: 0; -EPERM if the caller is not this mutator, -EINVAL.
+ */
+int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
+{
+	struct gcarena_detach *arg = &c->u.detach;
+	struct gca_thread *t;
+	int ret;
+
+	if (arg->flags || arg->__reserved)
+		return -EINVAL;
+	ret = mutex_lock_killable(&s->cycle_lock);
+	if (ret)
+		return ret;
+	c->copied = true;	/* there is no reply */
+	t = gca_thread_mine(s, arg->id);
+	ret = t ? gca_mutator_detach(&t->core) : -EPERM;
+	if (!ret)
+		gca_thread_unlink(s);
+	mutex_unlock(&s->cycle_lock);
+	return ret;
+}
+
+/* --------------------------------------------------------------------- allocation */
+
+/** gca_wants() - what the library should do next, GCARENA_WANT_* */
+u32 gca_wants(struct gca_shell *s)
+{
+	u32 flags = 0;
+
+	if (gca_cycle_wanted(s->a))
+		flags |= GCARENA_WANT_COLLECT;
+	if (gca_serve_wanted(s))
+		flags |= GCARENA_WANT_SERVE;
+	return flags;
+}
+
+/*
+ * gca_ioc_refill() - GCARENA_IOC_REFILL
+ *
+ * Return: 0; -EPERM if the caller is not this mutator, -EINVAL, -ENOMEM.
+ */
+int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
+{
+	struct gcarena_refill *arg = &c->u.refill;
+	struct gca_thread *t;
+	u32 sc = arg->span_class;
+	int ret;
+
+	if (arg->flags || arg->__reserved || !arg->count || arg->count > GCA_REFILL_MAX ||
+	    sc >= GCARENA_NR_SPAN_CLASSES)
+		return -EINVAL;
+	sc = array_index_nospec(sc, GCARENA_NR_SPAN_CLASSES);
+	if ((sc & 3) >= GCARENA_NR_KINDS)
+		return -EINVAL;
+	t = gca_thread_mine(s, arg->id);
+	if (!t)
+		return -EPERM;
+	ret = gca_refill(&t->core, sc, &arg->count, &arg->flags);
+	if (!ret)
+		arg->flags |= gca_wants(s);
+	return ret;
+}
+
+/*
+ * gca_ioc_large() - GCARENA_IOC_LARGE
+ *
+ * Return: 0; -EPERM if the caller is not attached, -EINVAL, -ENOMEM.
+ */
+int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
+{
+	struct gcarena_large *arg = &c->u.large;
+	bool mine;
+	int ret;
+
+	if (arg->flags || !arg->bytes || arg->kind >= GCARENA_NR_KINDS)
+		return -EINVAL;
+	if (arg->kind != GCARENA_PRECISE && arg->layout)
+		return -EINVAL;
+	spin_lock(&s->map_lock);
+	mine = s->thread && s->thread->task == current;
+	spin_unlock(&s->map_lock);
+	if (!mine)
+		return -EPERM;
+	ret = gca_large(s->a, arg->bytes, arg->kind, arg->layout, &arg->addr, &arg->flags);
+	if (!ret)
+		arg->flags |= gca_wants(s);
+	return ret;
+}
+
+/*
+ * gca_ioc_settle() - GCARENA_IOC_SETTLE
+ *
+ * Return: 0; -EPERM if the caller is not this mutator, -EINVAL.
+ */
+int gca_ioc_settle(struct gca_shell *s, struct gca_call *c)
+{
+	struct gcarena_settle *arg = &c->u.settle;
+	struct gca_thread *t;
+	int ret = 0;
+
+	if (arg->flags & ~GCARENA_SETTLE_FLUSH || arg->__reserved)
+		return -EINVAL;
+	t = gca_thread_mine(s, arg->id);
+	if (!t)
+		return -EPERM;
+	if (arg->flags & GCARENA_SETTLE_FLUSH)
+		ret = gca_settle(&t->core);
+	if (!ret)
+		arg->flags = gca_wants(s);
+	return ret;
+}

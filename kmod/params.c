@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * params.c: module parameters, checked when they are set.
+ *
+ * No lock: each is one word, read with READ_ONCE where it is used.  A changed
+ * limit holds for what comes later; nothing that exists is taken away.  It may
+ * not have a parameter without a range, or one that an owner could set.
+ */
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/string.h>
+
+#include "glue.h"
+
+#define GCA_UINT_PARAM(name, var, value, lo, hi, desc)				\
+unsigned int var = value;							\
+static int gca_set_##name(const char *val, const struct kernel_param *kp)	\
+{										\
+	return param_set_uint_minmax(val, kp, lo, hi);				\
+}										\
+static const struct kernel_param_ops gca_ops_##name = {				\
+	.set = gca_set_##name,							\
+	.get = param_get_uint,							\
+};										\
+module_param_cb(name, &gca_ops_##name, &var, 0644);				\
+MODULE_PARM_DESC(name, desc)
+
+GCA_UINT_PARAM(level, gca_level, 1, 0, 2,
+	       "Who may create arenas: 0 nobody, 1 the device's group and CAP_SYS_RESOURCE, 2 whoever can open the device (default 1)");
+GCA_UINT_PARAM(max_arenas, gca_max_arenas, 32, 0, 65536,
+	       "Arenas a user may have at a time (default 32)");
+GCA_UINT_PARAM(max_reserve_gib, gca_max_reserve_gib, 1024, 0, 65536,
+	       "Address space reserved for heaps a user may have, in GiB (default 1024)");
+GCA_UINT_PARAM(stop_deadline_us, gca_stop_deadline_us, 2000, 100, 1000000,
+	       "Microseconds after which a stop that does not hold every thread is postponed (default 2000)");
+GCA_UINT_PARAM(age_limit_ms, gca_age_limit_ms, 120000, 10, 86400000,
+	       "Milliseconds after which a cycle that has not ended is void (default 120000)");
+GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,
+	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss (default 0)");
+
+/*
+ * Which engine holds threads.  With at most one attached thread nothing needs to
+ * be held, so there is no engine yet and nothing but "auto" can be asked for.
+ */
+static const char *const gca_stop_name[] = { "auto", "signal", "taskwork" };
+static unsigned int gca_stop;
+
+static int gca_set_stop(const char *val, const struct kernel_param *kp)
+{
+	int i = sysfs_match_string(gca_stop_name, val);
+
+	if (i < 0)
+		return i;
+	if (i)
+		return -EOPNOTSUPP;
+	*(unsigned int *)kp->arg = i;
+	return 0;
+}
+
+static int gca_get_stop(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "%s\n", gca_stop_name[*(unsigned int *)kp->arg]);
+}
+
+static const struct kernel_param_ops gca_ops_stop = {
+	.set = gca_set_stop,
+	.get = gca_get_stop,
+};
+module_param_cb(stop, &gca_ops_stop, &gca_stop, 0644);
+MODULE_PARM_DESC(stop, "Stop engine: auto, signal or taskwork (default auto; no other in this release)");

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * port.c: what the collector asks of the kernel; see core/port.h.
+ *
+ * Each function says what it may sleep on.  None takes a mutex; gca_port_copy()
+ * faults, so none of the arena's locks but cycle_lock may be held around it.  It
+ * may not decide anything about the collection.
+ */
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "glue.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+/* The x86-64 ABI: leaf functions keep values below the stack pointer. */
+#define GCA_RED_ZONE	128
+
+static struct gca_shell *gca_shell_of(struct gca_arena *a)
+{
+	return a->port;
+}
+
+/* ---------------------------------------------------------------------- memory */
+
+/*
+ * Charged to the caller's memory cgroup, which is the owner's.  From a page up by
+ * single pages, mapped together: metadata never needs a large order.
+ */
+void *gca_port_zalloc(struct gca_arena *a, size_t bytes)
+{
+	if (bytes < PAGE_SIZE)
+		return kzalloc(bytes, GFP_KERNEL_ACCOUNT);
+	return __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+}
+
+void gca_port_free(struct gca_arena *a, void *p, size_t bytes)
+{
+	kvfree(p);
+}
+
+u64 gca_port_now(void)
+{
+	return ktime_get_ns();
+}
+
+int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes)
+{
+	might_sleep();
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (!copy_from_user(dst, u64_to_user_ptr(src), bytes))
+		return 0;
+	return fatal_signal_pending(current) ? -EINTR : -EFAULT;
+}
+
+int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
+{
+	return copy_from_user_nofault(dst, u64_to_user_ptr(src), bytes);
+}
+
+/*
+ * The owner has unmapped, protected or covered the page: a leaf.  If instead
+ * readable anonymous memory is there, the fault failed for another reason (out of
+ * memory, a protection key, an unanswered userfaultfd): nobody may conclude that
+ * the page holds no pointers.
+ */
+int gca_port_unreadable(struct gca_arena *a, u64 addr)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	int ret = 0;
+
+	if (mmap_read_lock_killable(mm))
+		return -EFAULT;
+	vma = vma_lookup(mm, addr);
+	if (vma && vma->vm_flags & VM_READ && vma_is_anonymous(vma))
+		ret = -EFAULT;
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/* ------------------------------------------------------------------------ stops */
+
+/*
+ * The only attached thread is the caller, in COLLECT, or nobody is attached:
+ * gca_ioc_collect() has seen to it and cycle_lock keeps it so.
+ */
+int gca_port_stop(struct gca_arena *a)
+{
+	struct gca_shell *s = gca_shell_of(a);
+
+	lockdep_assert_held(&s->cycle_lock);
+	if (WARN_ON_ONCE(s->thread && s->thread->task != current))
+		return -EBUSY;
+	return 0;
+}
+
+void gca_port_start(struct gca_arena *a)
+{
+}
+
+void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
+{
+	struct gca_thread *t = m->port;
+	const struct pt_regs *regs = task_pt_regs(t->task);
+	const u64 reg[] = {
+		regs->r15, regs->r14, regs->r13, regs->r12, regs->r11,
+		regs->r10, regs->r9, regs->r8, regs->bp, regs->bx,
+		regs->ax, regs->cx, regs->dx, regs->si, regs->di,
+	};
+	u64 sp = regs->sp;
+
+	BUILD_BUG_ON(ARRAY_SIZE(reg) > ARRAY_SIZE(st->regs));
+	memcpy(st->regs, reg, sizeof(reg));
+	st->nr_regs = ARRAY_SIZE(reg);
+	st->hi = m->stack_hi;
+	st->lo = m->stack_lo;
+	/* On another stack (signal handler, fiber): this one is scanned whole. */
+	if (sp >= m->stack_lo && sp < m->stack_hi && sp - m->stack_lo > GCA_RED_ZONE)
+		st->lo = ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64));
+}
+
+int gca_port_gate_wait(struct gca_arena *a)
+{
+	struct gca_shell *s = gca_shell_of(a);
+
+	if (wait_event_killable(s->gate_wq, !READ_ONCE(a->gate_closed) || gca_shell_dying(s)))
+		return -EINTR;
+	return gca_shell_dying(s) ? -ESRCH : 0;
+}
+
+void gca_port_gate_wake(struct gca_arena *a)
+{
+	wake_up_all(&gca_shell_of(a)->gate_wq);
+}
+
+/* Operations are bounded and do not sleep: this wait needs no way out. */
+void gca_port_quiesce(struct gca_arena *a)
+{
+	wait_event(gca_shell_of(a)->gate_wq, !atomic_read(&a->ops));
+}
+
+/* ---------------------------------------------------------------------- marking */
+
+bool gca_port_relax(struct gca_arena *a)
+{
+	cond_resched();
+	return fatal_signal_pending(current) || gca_shell_dying(gca_shell_of(a));
+}
+
+/* COLLECT asks for the scan itself, by gca_port_pager_scans(). */
+void gca_port_missed(struct gca_arena *a)
+{
+}
+
+bool gca_port_pager_scans(struct gca_arena *a)
+{
+	return gca_serve_scan(gca_shell_of(a));
+}
+
+void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y)
+{
+	u64 id = gca_shell_of(a)->id;
+
+	switch (what) {
+	case GCA_TRACE_CYCLE_START:	return trace_gcarena_cycle_start(id, x, y);
+	case GCA_TRACE_CYCLE_END:	return trace_gcarena_cycle_end(id, x, y);
+	case GCA_TRACE_PHASE:		return trace_gcarena_phase(id, x, y);
+	case GCA_TRACE_STOP_BEGIN:	return trace_gcarena_stop_begin(id, x, y);
+	case GCA_TRACE_STOP_END:	return trace_gcarena_stop_end(id, x, y);
+	case GCA_TRACE_SLICE:		return trace_gcarena_slice(id, x, y);
+	case GCA_TRACE_MISS:		return trace_gcarena_miss(id, x, y);
+	case GCA_TRACE_OVERFLOW:	return trace_gcarena_overflow(id, x, y);
+	case GCA_TRACE_SWEEP_DONE:	return trace_gcarena_sweep_done(id, x, y);
+	case GCA_TRACE_VOID:		return trace_gcarena_void(id, x, y);
+	case GCA_TRACE_REFILL:		return trace_gcarena_refill(id, x, y);
+	case GCA_TRACE_LARGE:		return trace_gcarena_large(id, x, y - a->base);
+	case GCA_TRACE_GROW:		return trace_gcarena_grow(id, x, y);
+	}
+}

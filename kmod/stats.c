@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * stats.c: what /sys/kernel/gcarena, fdinfo and STATS say.
+ *
+ * A directory per arena is a kobject of its own, a struct gca_stats, that holds a
+ * copy of the counters and cannot reach the arena: the arena copies into it at
+ * the end of a cycle, at STATS, at a look at fdinfo, and at death.  So a show
+ * function takes no lock and waits for nobody, and kobject_del() may wait for it.
+ *
+ * stats->lock (spin) serialises the copies.  kobject_add and _del run with
+ * nothing held.  Nothing here may read an arena but through gca_stats_read().
+ *
+ * The files of an arena are readable by its owner only (0400, owned by the uid);
+ * the directory's name is opaque.  One value a file.
+ */
+#include <linux/atomic.h>
+#include <linux/cred.h>
+#include <linux/kobject.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+#include <linux/wait.h>
+
+#include "compat.h"
+#include "glue.h"
+
+/**
+ * struct gca_counter - a file of an arena's directory
+ * @attr: name and mode
+ * @offset: of the value in struct gcarena_stats; GCA_NO_VALUE: nothing counts it yet
+ * @sum: it only grows, and its sum over all arenas says something
+ */
+struct gca_counter {
+	struct attribute attr;
+	u16 offset;
+	bool sum;
+};
+
+#define GCA_NO_VALUE	U16_MAX
+
+#define GCA_COUNTER(file, value, add)					\
+	{								\
+		.attr = { .name = file, .mode = 0400 },			\
+		.offset = offsetof(struct gcarena_stats, value),	\
+		.sum = add,						\
+	}
+
+static struct gca_counter gca_counter[] = {
+	GCA_COUNTER("cycles", cycles, true),
+	GCA_COUNTER("forced", forced, true),
+	{ { .name = "postponed_stops", .mode = 0400 }, GCA_NO_VALUE, false },
+	GCA_COUNTER("voided", voided, true),
+	GCA_COUNTER("last_void_reason", last_void, false),
+	GCA_COUNTER("live", live, false),
+	GCA_COUNTER("goal", goal, false),
+	GCA_COUNTER("heap", heap, false),
+	GCA_COUNTER("metadata", metadata, false),
+	GCA_COUNTER("stops", stops, true),
+	GCA_COUNTER("stop_ns_max", stop_ns_max, false),
+	GCA_COUNTER("stop_ns_total", stop_ns_total, true),
+	GCA_COUNTER("mark_ns_collect", mark_ns[0], true),
+	GCA_COUNTER("mark_ns_serve", mark_ns[1], true),
+	GCA_COUNTER("sweep_ns", sweep_ns, true),
+	{ { .name = "coordinator_ns", .mode = 0400 }, GCA_NO_VALUE, false },
+	GCA_COUNTER("allocated", allocated, true),
+	GCA_COUNTER("freed", freed, true),
+	GCA_COUNTER("missed", missed, true),
+	GCA_COUNTER("leaves", leaves, true),
+	GCA_COUNTER("overflows", overflows, true),
+	GCA_COUNTER("returned", returned, true),
+};
+
+#define GCA_NR_COUNTERS	ARRAY_SIZE(gca_counter)
+
+static const char *const gca_reason_name[GCARENA_NR_VOID_REASONS] = {
+	[GCARENA_VOID_NONE] = "none",
+	[GCARENA_VOID_RING] = "ring",
+	[GCARENA_VOID_UNREADABLE] = "unreadable",
+	[GCARENA_VOID_KILLED] = "killed",
+	[GCARENA_VOID_AGE] = "age",
+	[GCARENA_VOID_MEMORY] = "memory",
+};
+
+/**
+ * struct gca_stats - the copy
+ * @kobj: the directory
+ * @uid: owner of the files
+ * @gid: their group
+ * @lock: serialises writers
+ * @value: of each gca_counter
+ */
+struct gca_stats {
+	struct kobject kobj;
+	kuid_t uid;
+	kgid_t gid;
+	spinlock_t lock;
+	u64 value[GCA_NR_COUNTERS];
+};
+
+static struct kobject *gca_kobj;
+static atomic_t gca_stats_objects = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(gca_stats_wq);
+static atomic_t gca_total_arenas = ATOMIC_INIT(0);
+static atomic64_t gca_total_created = ATOMIC64_INIT(0);
+static atomic64_t gca_total[GCA_NR_COUNTERS];
+
+/* --------------------------------------------------------------------- per arena */
+
+static bool gca_is_reason(const struct gca_counter *c)
+{
+	return c->offset == offsetof(struct gcarena_stats, last_void);
+}
+
+static const char *gca_reason(u64 reason)
+{
+	return reason < GCARENA_NR_VOID_REASONS ? gca_reason_name[reason] : "unknown";
+}
+
+static ssize_t gca_stats_show(struct kobject *kobj, struct attribute *attr, char *buf)
+{
+	struct gca_stats *o = container_of(kobj, struct gca_stats, kobj);
+	struct gca_counter *c = container_of(attr, struct gca_counter, attr);
+	u64 value = READ_ONCE(o->value[c - gca_counter]);
+
+	if (gca_is_reason(c))
+		return sysfs_emit(buf, "%s\n", gca_reason(value));
+	return sysfs_emit(buf, "%llu\n", value);
+}
+
+static struct attribute *gca_stats_attrs[GCA_NR_COUNTERS + 1];	/* by gca_stats_init() */
+ATTRIBUTE_GROUPS(gca_stats);
+
+static void gca_stats_release(struct kobject *kobj)
+{
+	kfree(container_of(kobj, struct gca_stats, kobj));
+	if (atomic_dec_and_test(&gca_stats_objects))
+		wake_up_all(&gca_stats_wq);
+}
+
+static void gca_stats_ownership(gca_owned_kobject *kobj, kuid_t *uid, kgid_t *gid)
+{
+	const struct gca_stats *o = container_of(kobj, struct gca_stats, kobj);
+
+	*uid = o->uid;
+	*gid = o->gid;
+}
+
+static const struct sysfs_ops gca_stats_ops = {
+	.show = gca_stats_show,
+};
+
+static const struct kobj_type gca_stats_type = {
+	.sysfs_ops = &gca_stats_ops,
+	.release = gca_stats_release,
+	.default_groups = gca_stats_groups,
+	.get_ownership = gca_stats_ownership,
+};
+
+/** gca_stats_new() - a directory for arena @id, owned by the caller's user */
+struct gca_stats *gca_stats_new(u64 id)
+{
+	struct gca_stats *o = kzalloc(sizeof(*o), GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!o)
+		return ERR_PTR(-ENOMEM);
+	atomic_inc(&gca_stats_objects);
+	spin_lock_init(&o->lock);
+	o->uid = current_uid();
+	o->gid = current_gid();
+	ret = kobject_init_and_add(&o->kobj, &gca_stats_type, gca_kobj, "%016llx", id);
+	if (ret) {
+		kobject_put(&o->kobj);
+		return ERR_PTR(ret);
+	}
+	atomic_inc(&gca_total_arenas);
+	atomic64_inc(&gca_total_created);
+	return o;
+}
+
+/** gca_stats_del() - the directory goes; waits for readers, so hold nothing */
+void gca_stats_del(struct gca_stats *o)
+{
+	kobject_del(&o->kobj);
+	atomic_dec(&gca_total_arenas);
+}
+
+/** gca_stats_free() - the creator's reference goes, after gca_stats_del() */
+void gca_stats_free(struct gca_stats *o)
+{
+	kobject_put(&o->kobj);
+}
+
+/** gca_stats_publish() - copy counters, and add their growth to the totals */
+void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *st)
+{
+	struct gca_stats *o = s->stats;
+	unsigned int i;
+
+	spin_lock(&o->lock);
+	for (i = 0; i < GCA_NR_COUNTERS; i++) {
+		const struct gca_counter *c = &gca_counter[i];
+		u64 now;
+
+		if (c->offset == GCA_NO_VALUE)
+			continue;
+		now = *(const u64 *)((const char *)st + c->offset);
+		/* Of two that race the one with more has read later. */
+		if (c->sum) {
+			if (now <= o->value[i])
+				continue;
+			atomic64_add(now - o->value[i], &gca_total[i]);
+		}
+		WRITE_ONCE(o->value[i], now);
+	}
+	spin_unlock(&o->lock);
+}
+
+/** gca_stats_fdinfo() - the same numbers, for the owner */
+void gca_stats_fdinfo(struct gca_stats *o, struct seq_file *m)
+{
+	unsigned int i;
+
+	for (i = 0; i < GCA_NR_COUNTERS; i++) {
+		u64 value = READ_ONCE(o->value[i]);
+
+		seq_printf(m, "gcarena-%s:\t", gca_counter[i].attr.name);
+		if (gca_is_reason(&gca_counter[i]))
+			seq_printf(m, "%s\n", gca_reason(value));
+		else
+			seq_printf(m, "%llu\n", value);
+	}
+}
+
+/*
+ * gca_ioc_stats() - GCARENA_IOC_STATS
+ *
+ * Return: 0; -EINVAL.
+ */
+int gca_ioc_stats(struct gca_shell *s, struct gca_call *c)
+{
+	struct gcarena_stats st;
+
+	if (c->u.stats.flags)
+		return -EINVAL;
+	gca_stats_read(s->a, &st);
+	gca_stats_publish(s, &st);
+	st.size = c->usize;
+	st.flags = 0;
+	c->u.stats = st;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------ totals */
+
+static ssize_t version_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%s\n", THIS_MODULE->version);
+}
+
+static ssize_t arenas_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%d\n", atomic_read(&gca_total_arenas));
+}
+
+static ssize_t arenas_created_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&gca_total_created));
+}
+
+static struct kobj_attribute gca_version_attr = __ATTR_RO(version);
+static struct kobj_attribute gca_arenas_attr = __ATTR_RO(arenas);
+static struct kobj_attribute gca_created_attr = __ATTR_RO(arenas_created);
+
+static struct attribute *gca_device_attrs[] = {
+	&gca_version_attr.attr,
+	&gca_arenas_attr.attr,
+	&gca_created_attr.attr,
+	NULL,
+};
+
+static const struct attribute_group gca_device_group = {
+	.attrs = gca_device_attrs,
+};
+
+/* Sums since the module was loaded; they tell nothing of one arena. */
+static struct kobj_attribute gca_total_attr[GCA_NR_COUNTERS];
+static struct attribute *gca_totals_attrs[GCA_NR_COUNTERS + 1];	/* by gca_stats_init() */
+
+static ssize_t gca_total_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&gca_total[attr - gca_total_attr]));
+}
+
+static const struct attribute_group gca_totals_group = {
+	.name = "totals",
+	.attrs = gca_totals_attrs,
+};
+
+static const struct attribute_group *gca_device_groups[] = {
+	&gca_device_group,
+	&gca_totals_group,
+	NULL,
+};
+
+int __init gca_stats_init(void)
+{
+	unsigned int i, sums = 0;
+	int ret;
+
+	for (i = 0; i < GCA_NR_COUNTERS; i++) {
+		struct kobj_attribute *total = &gca_total_attr[i];
+
+		gca_stats_attrs[i] = &gca_counter[i].attr;
+		if (!gca_counter[i].sum)
+			continue;
+		total->attr.name = gca_counter[i].attr.name;
+		total->attr.mode = 0444;
+		total->show = gca_total_show;
+		gca_totals_attrs[sums++] = &total->attr;
+	}
+	gca_kobj = kobject_create_and_add("gcarena", kernel_kobj);
+	if (!gca_kobj)
+		return -ENOMEM;
+	ret = sysfs_create_groups(gca_kobj, gca_device_groups);
+	if (ret)
+		kobject_put(gca_kobj);
+	return ret;
+}
+
+void gca_stats_exit(void)
+{
+	wait_event(gca_stats_wq, !atomic_read(&gca_stats_objects));
+	sysfs_remove_groups(gca_kobj, gca_device_groups);
+	kobject_put(gca_kobj);
+}
