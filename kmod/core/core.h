@@ -119,6 +119,7 @@ enum gca_span_state {
  * @npages: heap pages of this span or free run (in its first and last page)
  * @sweepgen: equal to gca_arena.sweepgen: swept; else not
  * @layout: of a large precise object
+ * @page: number of the first page
  * @nelems: slots
  * @free: free index of an uncached span; of a cached one, the last good value
  *	read from its owner
@@ -127,6 +128,7 @@ enum gca_span_state {
  * @dirty: pages may hold old contents (needzero, or a dirty free run)
  * @owner: mutator that has it cached, or NULL; written under owner->lock
  * @bytes: size of a large object
+ * @inner: what stands in for the chunks wholly inside it, or NULL
  *
  * Embedded in the chunk, one a page, so that the descriptor of any page exists
  * without allocation and is never freed before the arena: a late reader sees
@@ -137,6 +139,7 @@ struct gca_span {
 	u32 npages;
 	u32 sweepgen;
 	u32 layout;
+	u32 page;
 	u16 nelems;
 	u16 free;
 	u16 slot;
@@ -144,6 +147,7 @@ struct gca_span {
 	u8 dirty;
 	struct gca_mutator *owner;
 	u64 bytes;
+	struct gca_inner *inner;
 };
 
 #define GCA_WBUF_ENTRIES	252
@@ -249,11 +253,15 @@ struct gca_central {
  * struct gca_twin - the kernel's own record of a lent slot
  * @span: NULL: the slot is free
  * @next: next slot of the same span class
+ * @span_class: of the span
+ * @charged: bytes charged to the live heap when it was lent, 0 once a cycle has
+ *	ended since and the live heap has been counted anew
  */
 struct gca_twin {
 	struct gca_span *span;
 	u16 next;
 	u16 span_class;
+	u32 charged;
 };
 
 /**
@@ -348,6 +356,9 @@ struct gca_layout {
  * @cur: entry being scanned when a batch ended, 0: none
  * @cur_word: word of @cur to go on with
  * @exclusive: no other marker exists: marking needs no atomic operation
+ * @starved: no buffer was free: what does not fit goes under overflow bits
+ * @may_fault: the thread is the owner's and outside operations
+ * @faulting: what misses is scanned at once, with faults on
  * @mode: index into gca_totals.mark_ns
  * @objects: and the following: counts since the last gca_worker_flush()
  *
@@ -360,11 +371,14 @@ struct gca_worker {
 	u64 fifo[GCA_FIFO];
 	unsigned int fifo_head, fifo_n;
 	u64 cur;
-	u64 cur_word;
+	u32 cur_word;
 	bool exclusive;
+	bool starved;
+	bool may_fault, faulting;
 	unsigned int mode;
 	u64 objects, bytes, scanned;
 	u64 nr_missed, leaves;
+	unsigned int batches;
 };
 
 /* -------------------------------------------------------------------- arena */
@@ -385,7 +399,7 @@ struct gca_totals {
 	u64 cycles, forced, voided, last_void;
 	u64 live;
 	atomic64_t allocated, freed;
-	u64 stops, stop_ns_max, stop_ns_total;
+	u64 stops, stop_ns_max, stop_ns_total, stop_ns_last;
 	atomic64_t mark_ns[2];
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
@@ -405,7 +419,7 @@ struct gca_arena {
 	u64 size;			/* bytes, a power of two */
 	struct gca_chunk **chunk;	/* nr_chunks entries, none NULL */
 	struct gca_chunk *empty;	/* what unused entries point to */
-	struct gca_layout **layout;	/* GCARENA_LAYOUTS_MAX at most, in @layout_room */
+	struct gca_layout **layout;	/* in a table of @layout_room entries */
 	u32 nr_chunks;
 	u32 nr_layouts;			/* release-stored after the layout */
 	u32 layout_room;
@@ -433,11 +447,12 @@ struct gca_arena {
 	u64 epoch;
 	atomic64_t unswept;		/* spans not yet swept */
 	atomic64_t nr_spans;		/* spans in use */
-	bool lock_cycle;		/* a port's mutex, or a test's word */
 	u32 void_reason;		/* of the running cycle; first one wins */
 	bool marks_dirty;		/* a void cycle's marks are not cleared yet */
-	bool forced;
-	u64 deadline;			/* of the running cycle, by gca_port_now() */
+	u64 deadline;			/* of marking in a stop, by gca_port_now() */
+	u64 stop_began;
+	u64 live_at_begin;
+	u32 void_run;			/* void cycles in a row */
 
 	/* work */
 	atomic64_t full, free_bufs, missed;	/* lists: tag << 32 | index + 1 */
@@ -450,17 +465,20 @@ struct gca_arena {
 	struct gca_roots *roots;
 	struct gca_roots *cycle_roots;
 	u8 *job_state;
+	struct gca_mutator **job_mutator; /* of the stack jobs; under mutators_lock */
 	size_t job_bytes;
 	u32 nr_jobs, nr_range_jobs;
 	atomic_t next_job, jobs_done;
 
 	/* accounting and triggers */
 	atomic64_t heap_live;
+	atomic64_t cycle_marked;	/* bytes, of the running cycle */
 	u64 heap_goal, heap_trigger;
 	u64 percent, heap_min;
 	struct gca_totals totals;
 
 	struct gca_check *checkmark;	/* debug, see checkmark.c */
+	struct gca_layout_table *layout_table;
 	void *port;
 };
 
@@ -473,6 +491,7 @@ void gca_arena_map(struct gca_arena *a, u64 base);
 void gca_arena_fini(struct gca_arena *a);
 int gca_layout_add(struct gca_arena *a, u64 elem_size, const u64 *bits, u32 *id);
 void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s);
+int gca_stats_sync(struct gca_arena *a);
 void *gca_meta_zalloc(struct gca_arena *a, size_t bytes);
 void gca_meta_free(struct gca_arena *a, void *p, size_t bytes);
 
@@ -504,6 +523,7 @@ int gca_settle(struct gca_mutator *m);
 enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
 
 int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns);
+int gca_collect(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns);
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 

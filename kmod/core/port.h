@@ -19,7 +19,8 @@
  *
  *   gca_spin_t, gca_spin_init/lock/unlock	a lock that may be taken in an
  *						operation; never held over a sleep
- *   GCA_UREAD_BEGIN(a) ... GCA_UREAD_END()	a window of no-fault reads
+ *   GCA_UREAD_BEGIN(a) ... GCA_UREAD_END()	a window of no-fault reads; BEGIN is
+ *						false if there can be none
  *   GCA_UREAD(dst, addr, label)		inside it: one aligned word, or
  *						goto label (the window is still open)
  *   gca_set_bits(word, mask)			atomic or; no value, no order
@@ -41,11 +42,15 @@ struct gca_mutator;
  * @lo: first address to scan: the stack pointer less the red zone, or the whole
  *	stack if the stack pointer is elsewhere
  * @hi: end of the stack
+ * @alt_lo: alternate signal stack, to be scanned whole if the stack pointer is
+ *	not in the main stack; else both are 0
+ * @alt_hi: its end
  * @nr_regs: words in @regs
  * @regs: user registers
  */
 struct gca_stack {
 	u64 lo, hi;
+	u64 alt_lo, alt_hi;
 	unsigned int nr_regs;
 	u64 regs[32];
 };
@@ -69,6 +74,14 @@ u64 gca_port_now(void);
  * Return: 0 or -EFAULT, -EINTR if the caller was killed.
  */
 int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes);
+
+/**
+ * gca_port_copy_nofault() - read the owner's memory without faulting
+ *
+ * For roots, which may lie anywhere; heap objects are read by GCA_UREAD.  May
+ * be called in an operation and by a worker.  Return: 0 or -EFAULT.
+ */
+int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes);
 
 /**
  * gca_port_unreadable() - judge an address that gca_port_copy() could not read

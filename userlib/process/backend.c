@@ -21,6 +21,8 @@
 #include "world.h"
 #include "../backend.h"
 
+#define GCA_AGE_LIMIT	60000000000ULL	/* of a cycle, ns; sanitizers are slow */
+
 /**
  * struct gca_process - an arena of this backend
  * @arena: the core's
@@ -378,7 +380,8 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 	w->sp = (u64)(uintptr_t)__builtin_frame_address(0);
 #endif
 	voided = READ_ONCE(t->voided);
-	err = gca_cycle_run(&p->arena, until, !paced, req->timeout_ns);
+	err = gca_cycle_run(&p->arena, until, !paced,
+			    req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT);
 	req->cycle = READ_ONCE(p->arena.control->cycle);
 	req->result = READ_ONCE(t->voided) != voided ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
 	req->void_reason = req->result == GCARENA_RESULT_VOID ? (u32)t->last_void : 0;

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * checkmark.c: a second marker, to catch the first (Go's gccheckmark).
+ *
+ * With the world stopped and marking complete, walk the heap again from the
+ * same roots: one thread, depth first, one word at a time, own mark bits, no
+ * prefetching, no queue, no no-fault reads.  Whatever it reaches that is old
+ * must have been marked.  A difference is a WARN that names the object, its
+ * span and the path that reaches it: the path is simply the stack of the walk.
+ *
+ * It runs in the owner's context, with faults on.  It shares with the first
+ * marker gca_find() and the colour rule, which have tests of their own, and
+ * nothing else.  Slow, and meant to be.
+ */
+#include "cycle.h"
+#include "pageheap.h"
+#include "span.h"
+
+#define FRAMES		65536
+#define PATH_SHOWN	16
+#define REPORTS		8	/* objects reported a cycle */
+#define CHECK_BYTES	(GCA_CHUNK_PAGES * GCA_BIT_WORDS * sizeof(u64))
+
+/**
+ * struct frame - an object on the path from a root
+ * @off: offset of the slot in the heap
+ * @addr: of its word 0
+ * @words: in it
+ * @next: first word not looked at
+ * @layout: of a precise object with one
+ * @bits: of a small precise object
+ * @kind: enum gcarena_kind
+ */
+struct frame {
+	u64 off, addr, words, next;
+	const struct gca_layout *layout;
+	u64 bits;
+	u32 kind;
+	bool small;
+};
+
+/**
+ * struct gca_check - state of a walk
+ * @frame: the path
+ * @depth: frames in use
+ * @deep: some object was not entered for want of frames
+ * @root: where the word that began the path was found
+ * @reports: differences found in this cycle
+ */
+struct gca_check {
+	struct frame *frame;
+	u32 depth;
+	bool deep;
+	u64 root;
+	u32 reports;
+};
+
+/**
+ * gca_check_prepare() - memory for the walk
+ *
+ * Outside the stop.  Return: 0 or -ENOMEM.
+ */
+int gca_check_prepare(struct gca_arena *a)
+{
+	struct gca_check *ck = a->checkmark;
+	struct gca_chunk *c;
+	u32 i;
+
+	if (!ck) {
+		ck = gca_meta_zalloc(a, sizeof(*ck));
+		if (!ck)
+			return -ENOMEM;
+		a->checkmark = ck;
+	}
+	if (!ck->frame) {
+		ck->frame = gca_meta_zalloc(a, FRAMES * sizeof(*ck->frame));
+		if (!ck->frame)
+			return -ENOMEM;
+	}
+	for (i = 0; i < a->nr_chunks; i++) {
+		c = a->chunk[i];
+		if (c == a->empty || gca_chunk_is_inner(a, i) || c->check)
+			continue;
+		c->check = gca_meta_zalloc(a, CHECK_BYTES);
+		if (!c->check)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The walk's mark word of a slot; NULL in a chunk made since gca_check_prepare(). */
+static u64 *check_word(struct gca_arena *a, u32 head, unsigned int index)
+{
+	struct gca_chunk *c = gca_chunk_of(a, head);
+
+	return c->check ? &c->check[head % GCA_CHUNK_PAGES * GCA_BIT_WORDS + index / 64] : NULL;
+}
+
+static unsigned int free_index(struct gca_arena *a, u32 head)
+{
+	struct gca_span *s = gca_span(a, head);
+
+	/* s->slot is stable: the gate is closed */
+	return s->owner ? gca_mutator_observe(s->owner, s->slot) : s->free;
+}
+
+static void report(struct gca_arena *a, const struct gca_ref *r, u64 found_at)
+{
+	const struct gca_check *ck = a->checkmark;
+	u32 i;
+
+	pr_warn("gcarena: checkmark: object %#llx+%#llx not marked: span page %u class %u slot %u base %u snap %u, named by the word at %#llx\n",
+		a->base, r->off, r->head, gca_pw_class(r->pw), r->index, gca_pw_base(r->pw),
+		gca_pw_snap(r->pw), found_at);
+	for (i = ck->depth > PATH_SHOWN ? ck->depth - PATH_SHOWN : 0; i < ck->depth; i++)
+		pr_warn("gcarena: checkmark:   path %u: object at heap offset %#llx, word %llu\n",
+			i, ck->frame[i].off, ck->frame[i].next - 1);
+	pr_warn("gcarena: checkmark:   from the root word at %#llx\n", ck->root);
+	WARN_ON(1);
+}
+
+/* Read words with faults on; false: unreadable, a leaf. */
+static bool check_read(struct gca_arena *a, u64 *dst, u64 addr, unsigned int n)
+{
+	return !gca_port_copy(a, dst, addr, n * 8ULL);
+}
+
+/* Enter an object: a new frame. */
+static void enter(struct gca_arena *a, const struct gca_ref *r)
+{
+	struct gca_check *ck = a->checkmark;
+	struct frame *f;
+	u64 header, tail[2] = {};
+	u32 kind = gca_pw_kind(r->pw), word;
+
+	if (kind == GCARENA_NOSCAN)
+		return;
+	if (ck->depth == FRAMES) {
+		ck->deep = true;
+		return;
+	}
+	f = &ck->frame[ck->depth++];
+	memset(f, 0, sizeof(*f));
+	f->off = r->off;
+	f->addr = a->base + r->off;
+	f->words = gca_slot_bytes(a, r->pw, r->head) / 8;
+	f->kind = kind;
+	if (kind == GCARENA_CONSERVATIVE)
+		return;
+	if (gca_pw_large(r->pw)) {
+		f->layout = a->layout[gca_span(a, r->head)->layout];
+		return;
+	}
+	if (f->words * 8 <= GCARENA_BITMAP_MAX) {
+		word = r->off % GCARENA_PAGE_SIZE / 8;
+		f->small = true;
+		if (!check_read(a, tail, f->addr - word * 8 + GCARENA_BITMAP_OFFSET + word / 64 * 8,
+				word / 64 < 15 ? 2 : 1))
+			f->words = 0;
+		f->bits = tail[0] >> (word % 64);
+		if (word % 64)
+			f->bits |= tail[1] << (64 - word % 64);
+		return;
+	}
+	f->addr += GCARENA_HEADER_BYTES;
+	f->words--;
+	if (!check_read(a, &header, f->addr - GCARENA_HEADER_BYTES, 1) || header >= a->nr_layouts)
+		f->words = 0;
+	else
+		f->layout = a->layout[array_index_nospec(header, a->nr_layouts)];
+}
+
+/* A word was found at address @at: look at what it names, and enter it once. */
+static void visit(struct gca_arena *a, u64 word, u64 at)
+{
+	struct gca_check *ck = a->checkmark;
+	struct gca_ref r;
+	u64 *cw, *pair;
+	bool old;
+
+	if (!gca_find(a, word, &r))
+		return;
+	pair = gca_pair(a, r.head, r.index / 64);
+	old = gca_is_old(r.pw, pair[1], r.index);
+	if (!old && r.index < gca_pw_snap(r.pw))
+		return;		/* free */
+	cw = check_word(a, r.head, r.index);
+	if (!cw || *cw >> (r.index & 63) & 1)
+		return;
+	*cw |= 1ULL << (r.index & 63);
+	if (old && !(pair[0] >> (r.index & 63) & 1) && ck->reports++ < REPORTS)
+		report(a, &r, at);
+	/* New ones too: what they hold was reachable at the snapshot or is new. */
+	if (old || r.index < free_index(a, r.head))
+		enter(a, &r);
+}
+
+static bool may_be_pointer(const struct frame *f, u64 k)
+{
+	if (f->kind == GCARENA_CONSERVATIVE)
+		return true;
+	if (f->small)
+		return f->bits >> k & 1;
+	k %= f->layout->words;
+	return f->layout->bits[k / 64] >> (k % 64) & 1;
+}
+
+#define READ_WORDS	32
+
+/* Walk until the path is empty. */
+static void walk(struct gca_arena *a)
+{
+	struct gca_check *ck = a->checkmark;
+	u64 buf[READ_WORDS], addr;
+	unsigned int n, i;
+
+	while (ck->depth) {
+		u32 depth = ck->depth;
+		struct frame *f = &ck->frame[depth - 1];
+
+		if (f->next >= f->words) {
+			ck->depth--;
+			continue;
+		}
+		addr = f->addr + 8 * f->next;
+		n = min_t(u64, min_t(u64, READ_WORDS, f->words - f->next), (4096 - addr % 4096) / 8);
+		if (!check_read(a, buf, addr, n)) {
+			f->next += n;
+			continue;
+		}
+		for (i = 0; i < n && ck->depth == depth; i++) {
+			u64 k = f->next++;
+
+			if (may_be_pointer(f, k))
+				visit(a, buf[i], addr + 8 * i);
+		}
+		gca_port_relax(a);
+	}
+}
+
+/* Words of a root: conservative, with the end rule. */
+static void check_root(struct gca_arena *a, const u64 *word, unsigned int n, u64 at)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		a->checkmark->root = at + 8 * i;
+		visit(a, word[i], at + 8 * i);
+		walk(a);
+		visit(a, word[i] - 1, at + 8 * i);
+		walk(a);
+	}
+}
+
+static void check_range(struct gca_arena *a, u64 start, u64 end)
+{
+	u64 buf[READ_WORDS], pos, n;
+
+	for (pos = start; pos < end; pos += n) {
+		n = min_t(u64, min_t(u64, sizeof(buf), end - pos), 4096 - pos % 4096);
+		if (check_read(a, buf, pos, n / 8))
+			check_root(a, buf, n / 8, pos);
+	}
+}
+
+/* Objects that were too deep to be entered: enter every one reached, again. */
+static void check_deep(struct gca_arena *a)
+{
+	struct gca_ref r;
+	u32 i, p, w;
+
+	a->checkmark->deep = false;
+	for (i = 0; i < a->nr_chunks; i++) {
+		struct gca_chunk *c = a->chunk[i];
+
+		if (c == a->empty || gca_chunk_is_inner(a, i) || !c->check)
+			continue;
+		for (p = 0; p < GCA_CHUNK_PAGES; p++) {
+			if (c->span[p].state != GCA_SPAN_INUSE)
+				continue;
+			for (w = 0; w < gca_bit_words(c->span[p].nelems); w++) {
+				u64 bits = c->check[p * GCA_BIT_WORDS + w];
+
+				for (; bits; bits &= bits - 1) {
+					r.head = i * GCA_CHUNK_PAGES + p;
+					r.pw = *gca_pw(a, r.head);
+					r.index = 64 * w + __ffs64(bits);
+					r.off = ((u64)r.head << GCARENA_PAGE_SHIFT) +
+						(u64)r.index * gca_class[gca_pw_class(r.pw)].size;
+					enter(a, &r);
+					walk(a);
+				}
+			}
+		}
+	}
+}
+
+/** gca_check_run() - inside the termination stop: walk and compare */
+void gca_check_run(struct gca_arena *a)
+{
+	struct gca_check *ck = a->checkmark;
+	struct gca_roots *roots = a->cycle_roots;
+	struct gca_mutator *m;
+	struct gca_stack s;
+	u32 i;
+
+	if (!ck || !ck->frame)
+		return;
+	for (i = 0; i < a->nr_chunks; i++)
+		if (a->chunk[i] != a->empty && !gca_chunk_is_inner(a, i) &&
+		    a->chunk[i]->check)
+			memset(a->chunk[i]->check, 0, CHECK_BYTES);
+	ck->depth = 0;
+	ck->reports = 0;
+
+	for (i = 0; roots && i < roots->n; i++)
+		check_range(a, roots->range[i].start, roots->range[i].start + roots->range[i].len);
+	list_for_each_entry(m, &a->mutators, link) {
+		memset(&s, 0, sizeof(s));
+		gca_port_stack(a, m, &s);
+		check_root(a, s.regs, s.nr_regs, 0);
+		check_range(a, s.lo, s.hi);
+		check_range(a, s.alt_lo, s.alt_hi);
+		check_range(a, m->tls_lo, m->tls_hi);
+	}
+	while (ck->deep)
+		check_deep(a);
+}
+
+/** gca_check_fini() - with the arena */
+void gca_check_fini(struct gca_arena *a)
+{
+	struct gca_check *ck = a->checkmark;
+	u32 i;
+
+	if (!ck)
+		return;
+	for (i = 0; i < a->nr_chunks; i++) {
+		struct gca_chunk *c = a->chunk[i];
+
+		if (c == a->empty || gca_chunk_is_inner(a, i) || !c->check)
+			continue;
+		gca_meta_free(a, c->check, CHECK_BYTES);
+		c->check = NULL;
+	}
+	if (ck->frame)
+		gca_meta_free(a, ck->frame, FRAMES * sizeof(*ck->frame));
+	gca_meta_free(a, ck, sizeof(*ck));
+	a->checkmark = NULL;
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * cycle.c: one collection, from top to bottom.
+ *
+ * The algorithm is that of Go's runtime (mgc.go): tri-colour mark-sweep that
+ * does not move objects.  A cycle is:
+ *
+ *  1. Sweep termination.
+ *     a. Sweep what is left of the last cycle, so that every span is swept, all
+ *        mark bits are zero and all rings are empty (invariant 5).
+ *     b. Make the memory that the cycle needs: nothing is allocated later.
+ *     c. *Begin stop*: close the gate, wait for open operations, hold the threads.
+ *     d. Snapshot: snap := free index in each cached span.  From here on what is
+ *        allocated is black; what existed is white.  Phase mark, barrier on.
+ *     e. Capture: plain roots, stacks and registers are scanned before any
+ *        thread runs again.
+ *  2. Mark.  Grey objects are scanned until none is left.
+ *     In this release the world stays stopped and the marking is done by the
+ *     thread that asked for the cycle (Go's gcstoptheworld=1); the pager scans
+ *     what needs faults.  The structures are those of concurrent marking, and a
+ *     caller may let the world run between 1 and 2 (GCA_UNTIL_MARKING): the
+ *     deletion barrier and the black allocation keep the snapshot.
+ *  3. Mark termination, inside the stop: rings, buffers, missed list, overflow
+ *     bits and root jobs are all empty.  Then mark bits are final.  Every span
+ *     becomes unswept, phase off, barrier off, the world runs.
+ *  4. Sweep, by whoever needs a span, and by the caller to the end.
+ *
+ * Why the snapshot is enough (Yuasa, "Real-time garbage collection on
+ * general-purpose machines", 1990): an object live at any time during marking
+ * was reachable at the snapshot or is new.  If reachable at the snapshot, the
+ * path to it is scanned, or some pointer of the path was overwritten first;
+ * then the overwriting store put the old value in a ring before it happened,
+ * and termination does not end before the ring is empty.
+ *
+ * A cycle that cannot go on is *void*: phase off, barrier off, its work thrown
+ * away, nothing freed.  The marks it left are cleared before the next one
+ * begins.  It is no error of the arena; the reason is kept.
+ *
+ * Cycles of one arena run one after another: the port serialises calls of
+ * gca_cycle_run().
+ */
+#include "cycle.h"
+#include "mark.h"
+#include "span.h"
+#include "workbuf.h"
+
+/** gca_cycle_void() - the running cycle cannot succeed; the first reason is kept */
+void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason)
+{
+	cmpxchg(&a->void_reason, GCARENA_VOID_NONE, reason);
+}
+
+/* -------------------------------------------------------------------- pacing */
+
+/**
+ * gca_pace() - when should the next cycle begin?
+ *
+ * After a cycle, or when a knob was turned.  Go's rule with the world stopped
+ * for marking: the goal is live + live * percent / 100, at least heap_min, and
+ * the trigger is the goal.  After void cycles the trigger moves away from what
+ * is live, twice as far each time, so that a cycle which keeps failing does not
+ * eat the program (review-protocol D7).
+ */
+void gca_pace(struct gca_arena *a)
+{
+	u64 live = a->totals.live, percent = READ_ONCE(a->percent);
+	u64 goal = live + live * percent / 100, heap_live = atomic64_read(&a->heap_live);
+	u64 min = READ_ONCE(a->heap_min) * percent / 100;
+	unsigned int k = min_t(u32, a->void_run, 20);
+
+	goal = max(goal, min);
+	if (k)
+		goal = max(goal, heap_live + max(65536ULL << k, (heap_live / 20) << k));
+	WRITE_ONCE(a->heap_goal, goal);
+	WRITE_ONCE(a->heap_trigger, percent ? goal : U64_MAX);
+	WRITE_ONCE(a->control->heap_goal, goal);
+	WRITE_ONCE(a->control->heap_trigger, a->heap_trigger);
+	WRITE_ONCE(a->control->heap_live, heap_live);
+}
+
+/** gca_cycle_wanted() - has the heap reached its trigger? */
+bool gca_cycle_wanted(struct gca_arena *a)
+{
+	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF &&
+	       (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_trigger);
+}
+
+/* --------------------------------------------------------------------- stops */
+
+static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
+{
+	WRITE_ONCE(a->phase, phase);
+	WRITE_ONCE(a->control->phase, phase);
+	WRITE_ONCE(a->control->barrier,
+		   phase == GCARENA_PHASE_OFF ? 0 : GCARENA_BARRIER_DELETION);
+	WRITE_ONCE(a->epoch, a->epoch + 1);
+	smp_store_release(&a->control->epoch, a->epoch);
+	gca_port_trace(a, GCA_TRACE_PHASE, phase, a->totals.cycles);
+}
+
+static int stop_world(struct gca_arena *a)
+{
+	int err;
+
+	gca_gate_close(a);
+	a->stop_began = gca_port_now();
+	gca_port_trace(a, GCA_TRACE_STOP_BEGIN, a->totals.cycles, a->nr_mutators);
+	err = gca_port_stop(a);
+	if (err)
+		gca_gate_open(a);
+	return err;
+}
+
+static void start_world(struct gca_arena *a)
+{
+	struct gca_totals *t = &a->totals;
+	u64 ns;
+
+	gca_port_start(a);
+	gca_gate_open(a);
+	ns = gca_port_now() - a->stop_began;
+	WRITE_ONCE(t->stops, t->stops + 1);
+	WRITE_ONCE(t->stop_ns_total, t->stop_ns_total + ns);
+	WRITE_ONCE(t->stop_ns_last, ns);
+	if (ns > t->stop_ns_max)
+		WRITE_ONCE(t->stop_ns_max, ns);
+	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
+}
+
+/* ------------------------------------------------------------- begin, 1a - 1d */
+
+static int cycle_prepare(struct gca_arena *a)
+{
+	int err = gca_sweep_finish(a);
+
+	if (err)
+		return err;
+	if (a->marks_dirty) {
+		gca_gate_close(a);
+		gca_marks_clear(a);
+		a->marks_dirty = false;
+		gca_gate_open(a);
+	}
+	err = gca_roots_prepare(a);
+	if (!err && a->debug & GCARENA_DEBUG_CHECKMARK)
+		err = gca_check_prepare(a);
+	return err;
+}
+
+#define BEGIN_TRIES	8
+
+/* Return: 0 with the world stopped and phase mark, or an error with it running. */
+static int cycle_begin(struct gca_arena *a)
+{
+	unsigned int tries;
+	int err;
+
+	for (tries = 0; tries < BEGIN_TRIES; tries++) {
+		err = cycle_prepare(a);
+		if (!err)
+			err = stop_world(a);
+		if (err)
+			return err;
+		err = gca_roots_begin(a);
+		if (!err)
+			break;
+		start_world(a);
+	}
+	if (err)
+		return err;
+
+	WARN_ON_ONCE(atomic64_read(&a->unswept));
+	a->void_reason = GCARENA_VOID_NONE;
+	atomic64_set(&a->cycle_marked, 0);
+	a->live_at_begin = atomic64_read(&a->heap_live);
+	WRITE_ONCE(a->control->cycle, a->totals.cycles + 1);
+	gca_port_trace(a, GCA_TRACE_CYCLE_START, a->totals.cycles + 1, a->live_at_begin);
+	set_phase(a, GCARENA_PHASE_MARK);
+	return 0;
+}
+
+/* ------------------------------------------------------------------- mark, 2 */
+
+/* Inside the begin stop: 1d and 1e.  Return: false if the cycle is void. */
+static bool capture(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	struct gca_mutator *m;
+
+	list_for_each_entry(m, &a->mutators, link) {
+		gca_ring_discard(m);
+		gca_mutator_snapshot(w, m);
+	}
+	return gca_roots_mark(w) && gca_roots_missed(w);
+}
+
+/*
+ * Is there a grey object anywhere but in @w?  The order is that of travel: an
+ * object moves from the lists to a counted marker or from a marker to the
+ * lists, and each count is raised before the other is lowered.
+ */
+static bool work_left(struct gca_arena *a)
+{
+	return atomic_read(&a->nr_full) || atomic_read(&a->nr_missed) ||
+	       atomic_read(&a->overflowed) ||
+	       (u32)atomic_read(&a->jobs_done) < a->nr_jobs || atomic_read(&a->markers) > 1;
+}
+
+/* Inside a stop: mark to the end.  Return: false if the cycle is void. */
+static bool mark_stopped(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	struct gca_mutator *m;
+
+	list_for_each_entry(m, &a->mutators, link)
+		if (!gca_ring_drain(w, m)) {
+			gca_cycle_void(a, GCARENA_VOID_RING);
+			return false;
+		}
+	do {
+		if (!gca_roots_mark(w) || !gca_drain(w) || !gca_roots_missed(w))
+			return false;
+		gca_worker_publish(w);
+		if (gca_missed_pending(a) && !gca_port_pager_scans(a) &&
+		    gca_missed_scan(a, w->mode))
+			return false;
+		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
+			return false;
+	} while (work_left(a));
+	return true;
+}
+
+/* ------------------------------------------------------ mark termination, 3 */
+
+static void cycle_count(struct gca_arena *a, bool forced)
+{
+	struct gca_totals *t = &a->totals;
+
+	WRITE_ONCE(t->cycles, t->cycles + 1);
+	if (forced)
+		WRITE_ONCE(t->forced, t->forced + 1);
+}
+
+/* Inside the stop, marking complete. */
+static void cycle_end(struct gca_arena *a, bool forced)
+{
+	u64 marked = atomic64_read(&a->cycle_marked), born;
+	struct gca_mutator *m;
+	u32 i;
+
+	set_phase(a, GCARENA_PHASE_TERMINATION);
+	if (a->debug & GCARENA_DEBUG_CHECKMARK)
+		gca_check_run(a);
+
+	born = atomic64_read(&a->heap_live) - a->live_at_begin;
+	list_for_each_entry(m, &a->mutators, link)
+		for (i = 1; i < m->nr_slots; i++)
+			m->twin[i].charged = 0;
+	WRITE_ONCE(a->totals.live, marked);
+	atomic64_set(&a->heap_live, marked + born);
+	a->void_run = 0;
+
+	atomic64_set(&a->unswept, atomic64_read(&a->nr_spans));
+	WRITE_ONCE(a->sweepgen, a->sweepgen + 1);
+	gca_central_rotate(a);
+	cycle_count(a, forced);
+	gca_pace(a);
+	set_phase(a, GCARENA_PHASE_OFF);
+	gca_port_trace(a, GCA_TRACE_CYCLE_END, a->totals.cycles, marked);
+}
+
+/* Inside the stop, the cycle void: throw its work away. */
+static void cycle_undo(struct gca_arena *a, bool forced)
+{
+	struct gca_wbuf *b;
+
+	while ((b = gca_wbuf_get_full(a)))
+		gca_wbuf_put_empty(a, b);
+	while ((b = gca_wbuf_get_missed(a)))
+		gca_wbuf_put_empty(a, b);
+	a->marks_dirty = true;
+	a->void_run++;
+	WRITE_ONCE(a->totals.voided, a->totals.voided + 1);
+	WRITE_ONCE(a->totals.last_void, a->void_reason);
+	cycle_count(a, forced);
+	gca_pace(a);
+	set_phase(a, GCARENA_PHASE_OFF);
+	gca_port_trace(a, GCA_TRACE_VOID, a->totals.cycles, a->void_reason);
+}
+
+/* ----------------------------------------------------------------- the cycle */
+
+/**
+ * gca_cycle_run() - run a cycle, or a part of one, in the caller's context
+ * @a: arena; calls are serialised by the port
+ * @until: where to stop.  GCA_UNTIL_MARKING and GCA_UNTIL_MARKED go on with a
+ *	cycle that is under way; GCA_UNTIL_SWEPT expects none (see gca_collect())
+ * @forced: for the counters
+ * @timeout_ns: of marking with the world stopped, after which the cycle is void
+ *
+ * Return: 0, also for a void cycle (a->void_reason says which); -EAGAIN if
+ * threads kept coming; -ENOMEM; -EINTR if the caller was killed before it began;
+ * or what gca_port_stop() returns.
+ */
+int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns)
+{
+	bool fresh = a->phase == GCARENA_PHASE_OFF, ok = true;
+	struct gca_worker w;
+	u64 began;
+	int err;
+
+	if (fresh) {
+		err = cycle_begin(a);
+	} else {
+		err = a->debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
+		if (!err)
+			err = stop_world(a);
+	}
+	if (err)
+		return err;
+
+	/* Nobody else marks: the gate is closed, the pager marks when asked. */
+	began = gca_port_now();
+	a->deadline = began + timeout_ns;
+	gca_worker_init(&w, a, true, 0);
+	w.may_fault = true;
+	if (fresh)
+		ok = capture(&w);
+	if (ok && until != GCA_UNTIL_MARKING)
+		ok = mark_stopped(&w);
+	if (!ok)
+		gca_cycle_void(a, GCARENA_VOID_KILLED);
+	gca_worker_fini(&w);
+	atomic64_add(gca_port_now() - began, &a->totals.mark_ns[0]);
+
+	if (READ_ONCE(a->void_reason))
+		cycle_undo(a, forced);
+	else if (until != GCA_UNTIL_MARKING)
+		cycle_end(a, forced);
+	start_world(a);
+
+	if (a->phase == GCARENA_PHASE_OFF)
+		gca_roots_release(a);
+	if (until != GCA_UNTIL_SWEPT || a->void_reason)
+		return 0;
+	err = gca_sweep_finish(a);
+	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
+	return err == -EINTR ? 0 : err;	/* the rest is swept later */
+}
+
+/**
+ * gca_collect() - a full cycle that begins after the call (Go's runtime.GC())
+ *
+ * Finishes a cycle that is under way first.  Parameters and result as
+ * gca_cycle_run().
+ */
+int gca_collect(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns)
+{
+	int err;
+
+	if (until == GCA_UNTIL_SWEPT && a->phase != GCARENA_PHASE_OFF) {
+		err = gca_cycle_run(a, GCA_UNTIL_MARKED, forced, timeout_ns);
+		if (err)
+			return err;
+	}
+	return gca_cycle_run(a, until, forced, timeout_ns);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* cycle.h: what the parts of a cycle tell each other. */
+#ifndef GCA_CYCLE_H
+#define GCA_CYCLE_H
+
+#include "core.h"
+
+/* cycle.c */
+void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
+
+/* roots.c */
+int gca_roots_prepare(struct gca_arena *a);
+int gca_roots_begin(struct gca_arena *a);
+void gca_roots_fini(struct gca_arena *a);
+void gca_roots_release(struct gca_arena *a);
+bool gca_roots_mark(struct gca_worker *w);
+bool gca_roots_missed(struct gca_worker *w);
+int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len);
+
+/* mutator.c */
+u32 gca_mutator_observe(struct gca_mutator *m, u32 slot);
+void gca_mutator_snapshot(struct gca_worker *w, struct gca_mutator *m);
+void gca_hand_back(struct gca_mutator *m, u32 slot);
+
+/* ring.c */
+bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m);
+void gca_ring_discard(struct gca_mutator *m);
+
+/* central.c */
+void gca_central_put(struct gca_arena *a, struct gca_span *s);
+void gca_central_rotate(struct gca_arena *a);
+
+/* sweep.c */
+unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned int free);
+bool gca_sweep_some(struct gca_arena *a, unsigned int spans);
+int gca_sweep_finish(struct gca_arena *a);
+void gca_marks_clear(struct gca_arena *a);
+
+/* checkmark.c */
+int gca_check_prepare(struct gca_arena *a);
+void gca_check_run(struct gca_arena *a);
+void gca_check_fini(struct gca_arena *a);
+
+/* words copied at a time */
+#define GCA_BLOCK_WORDS	64
+
+#endif /* GCA_CYCLE_H */

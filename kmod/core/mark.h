@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * mark.h: grey one object.
+ *
+ * An entry names a grey object and carries what its scan needs, so that
+ * scanning looks nothing up: offset in the heap (40 bits) and span class (9
+ * bits).  For a large object the offset is that of one of its oblets, and
+ * GCA_ENTRY_CHAINED says that the next oblet has been queued.  No entry is zero:
+ * pointer-free objects are never queued and every other span class is not zero.
+ */
+#ifndef GCA_MARK_H
+#define GCA_MARK_H
+
+#include "core.h"
+#include "span.h"
+
+#define GCA_ENTRY_CLASS_SHIFT	40
+#define GCA_ENTRY_OFF_MASK	((1ULL << GCA_ENTRY_CLASS_SHIFT) - 1)
+#define GCA_ENTRY_CHAINED	(1ULL << 63)
+
+static __always_inline u64 gca_entry(u64 off, unsigned int span_class)
+{
+	return off | (u64)span_class << GCA_ENTRY_CLASS_SHIFT;
+}
+
+static __always_inline u64 gca_entry_off(u64 entry)
+{
+	return entry & GCA_ENTRY_OFF_MASK;
+}
+
+static __always_inline unsigned int gca_entry_class(u64 entry)
+{
+	return (entry >> GCA_ENTRY_CLASS_SHIFT) & GCA_PW_CLASS_MASK;
+}
+
+/**
+ * gca_overflow_set() - the marked objects of a span must be scanned again
+ *
+ * The counter is raised before the bit is visible and lowered after the span
+ * has been scanned, so "no overflow" is never seen too early.
+ */
+static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
+{
+	u32 page = off >> GCARENA_PAGE_SHIFT;
+	u64 pw = READ_ONCE(*gca_pw(a, page)), *word;
+	u32 head = pw & GCA_PW_INTERIOR ? gca_pw_head(pw) : page;
+	u64 old, bit = 1ULL << (head & 63);
+
+	word = &gca_chunk_of(a, head)->overflow[head % GCA_CHUNK_PAGES / 64];
+	atomic_inc(&a->overflowed);
+	do {
+		old = READ_ONCE(*word);
+		if (old & bit) {
+			atomic_dec(&a->overflowed);
+			return;
+		}
+	} while (cmpxchg(word, old, old | bit) != old);
+	gca_set_bits(&a->overflow_chunks[head / GCA_CHUNK_PAGES / 64],
+		     1ULL << (head / GCA_CHUNK_PAGES & 63));
+}
+
+/**
+ * gca_mark_bit() - set a mark bit; true if it was not set
+ *
+ * Test, then an or whose old value is not used (Go's greyobject): two markers
+ * may both win; the object is then scanned twice, which is harmless, and counted
+ * twice: bytes marked are approximate with several markers, as in Go.
+ */
+static __always_inline bool gca_mark_bit(u64 *word, unsigned int index, bool exclusive)
+{
+	u64 bit = 1ULL << (index & 63), old = READ_ONCE(*word);
+
+	if (old & bit)
+		return false;
+	if (exclusive)
+		WRITE_ONCE(*word, old | bit);
+	else
+		gca_set_bits(word, bit);
+	return true;
+}
+
+enum gca_grey {
+	GCA_GREY_NONE,	/* not an old object, already marked, or pointer-free */
+	GCA_GREY_QUEUE,	/* newly marked: *entry is to be queued */
+};
+
+/**
+ * gca_grey_ref() - mark the object that gca_find() found
+ * @w: worker; its counts are raised
+ * @r: object
+ * @entry: out, for GCA_GREY_QUEUE
+ */
+static __always_inline enum gca_grey gca_grey_ref(struct gca_worker *w, const struct gca_ref *r,
+						  u64 *entry)
+{
+	struct gca_arena *a = w->arena;
+	u64 *pair = gca_pair(a, r->head, r->index / 64);
+	unsigned int sc = gca_pw_class(r->pw);
+
+	if (READ_ONCE(pair[0]) >> (r->index & 63) & 1)
+		return GCA_GREY_NONE;
+	if (!gca_is_old(r->pw, READ_ONCE(pair[1]), r->index))
+		return GCA_GREY_NONE;
+	if (!gca_mark_bit(&pair[0], r->index, w->exclusive))
+		return GCA_GREY_NONE;
+	w->objects++;
+	w->bytes += gca_slot_bytes(a, r->pw, r->head);
+	if ((sc & 3) == GCARENA_NOSCAN)
+		return GCA_GREY_NONE;
+	*entry = gca_entry(r->off, sc);
+	return GCA_GREY_QUEUE;
+}
+
+void gca_grey_word(struct gca_worker *w, u64 word);
+void gca_grey_conservative(struct gca_worker *w, const u64 *word, unsigned int n);
+void gca_grey_slot(struct gca_worker *w, struct gca_span *s, unsigned int index);
+bool gca_scan_faulting(struct gca_worker *w, u64 entry);
+bool gca_drain(struct gca_worker *w);
+
+#endif /* GCA_MARK_H */

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * pageheap.c: runs of free heap pages, and the metadata behind them.
+ *
+ * The reservation begins as one clean free run.  Runs are kept in two
+ * two-level segregated-fit structures (Masmano, Ripoll, Crespo, Real: "TLSF: a
+ * new dynamic memory allocator for real-time systems", ECRTS 2004): taking and
+ * giving back cost O(1) at any heap size.  *Dirty* runs may hold memory and old
+ * contents and are used first; *clean* ones are known to be zero.  Neighbours
+ * of one sort coalesce at once, through the tags in the descriptors of a run's
+ * first and last page; a dirty run never merges with a clean one, or it would
+ * make the whole untouched reservation dirty.
+ *
+ * Metadata comes by chunk and only where it is needed: the first and last page
+ * of every span and the first page of every free run have theirs.  An
+ * allocation that finds some missing returns -EAGAIN and says what; the caller
+ * leaves its operation, makes it by gca_chunk_grow() and tries again.  Chunks
+ * wholly inside one large span are represented by one struct gca_inner, so that
+ * an object as large as the reservation costs a page of metadata, not a chunk
+ * for each 4 MiB.
+ *
+ * Not done here: deciding when memory goes back (scavenge.c), anything with the
+ * contents of the pages.
+ */
+#include "pageheap.h"
+#include "span.h"
+#include "workbuf.h"
+
+/* ----------------------------------------------------------------- bins */
+
+/* Bin of a run of @n pages: exact below 8, then eight a doubling. */
+static void bin_of(u32 n, unsigned int *f, unsigned int *s)
+{
+	unsigned int log = fls64(n) - 1;
+
+	if (n < GCA_SL) {
+		*f = 0;
+		*s = n;
+	} else {
+		*f = log - GCA_SL_SHIFT + 1;
+		*s = (n >> (log - GCA_SL_SHIFT)) & (GCA_SL - 1);
+	}
+}
+
+static void bin_insert(struct gca_bins *b, struct gca_span *s)
+{
+	unsigned int f, i;
+
+	bin_of(s->npages, &f, &i);
+	list_add(&s->link, &b->list[f][i]);
+	b->sl[f] |= 1U << i;
+	b->fl |= 1U << f;
+}
+
+static void bin_remove(struct gca_bins *b, struct gca_span *s)
+{
+	unsigned int f, i;
+
+	bin_of(s->npages, &f, &i);
+	list_del(&s->link);
+	if (!list_empty(&b->list[f][i]))
+		return;
+	b->sl[f] &= ~(1U << i);
+	if (!b->sl[f])
+		b->fl &= ~(1U << f);
+}
+
+#define BIN_TRIES	16
+
+/* A run of at least @n pages, or NULL. */
+static struct gca_span *bin_find(struct gca_bins *b, u32 n)
+{
+	unsigned int f, i, tries = 0;
+	struct gca_span *s;
+	u32 map;
+
+	/*
+	 * Every run in a higher bin fits.  Runs in n's own bin may: a few of
+	 * them are looked at, so that a run just freed serves the same size
+	 * again and a nearly full heap does not fail for rounding.
+	 */
+	bin_of(n, &f, &i);
+	list_for_each_entry(s, &b->list[f][i], link) {
+		if (s->npages >= n)
+			return s;
+		if (++tries == BIN_TRIES)
+			break;
+	}
+	map = b->sl[f] & ~((2U << i) - 1);
+	if (!map) {
+		map = b->fl & ~((2U << f) - 1);
+		if (!map)
+			return NULL;
+		f = __ffs64(map);
+		map = b->sl[f];
+	}
+	return list_first_entry(&b->list[f][__ffs64(map)], struct gca_span, link);
+}
+
+/* ----------------------------------------------------------------- runs */
+
+static struct gca_bins *bins_of(struct gca_arena *a, const struct gca_span *s)
+{
+	return s->dirty ? &a->heap.dirty : &a->heap.clean;
+}
+
+static void run_tag(struct gca_arena *a, u32 page, u32 npages, bool dirty)
+{
+	struct gca_span *s = gca_span(a, page);
+	u32 last = page + npages - 1;
+
+	s->page = page;
+	s->npages = npages;
+	s->dirty = dirty;
+	s->state = GCA_SPAN_FREE;
+	/* The reservation's last page has no right neighbour to read its tag. */
+	if (npages > 1 && last != a->heap.npages - 1) {
+		struct gca_span *l = gca_span(a, last);
+
+		l->page = page;
+		l->npages = npages;
+		l->state = GCA_SPAN_FREE_LAST;
+	}
+	bin_insert(bins_of(a, s), s);
+	if (dirty)
+		a->heap.free_dirty += npages;
+}
+
+static void run_untag(struct gca_arena *a, struct gca_span *s)
+{
+	u32 last = s->page + s->npages - 1;
+
+	bin_remove(bins_of(a, s), s);
+	if (s->dirty)
+		a->heap.free_dirty -= s->npages;
+	s->state = GCA_SPAN_NONE;
+	if (s->npages > 1 && last != a->heap.npages - 1)
+		gca_span(a, last)->state = GCA_SPAN_NONE;
+}
+
+/* Free [page, page + npages), joined with free neighbours of the same sort. */
+static void run_free(struct gca_arena *a, u32 page, u32 npages, bool dirty)
+{
+	if (page) {
+		struct gca_span *l = gca_span(a, page - 1);
+
+		if (l->state == GCA_SPAN_FREE_LAST)
+			l = gca_span(a, l->page);
+		if (l->state == GCA_SPAN_FREE && l->dirty == dirty) {
+			page = l->page;
+			npages += l->npages;
+			run_untag(a, l);
+		}
+	}
+	if (page + npages < a->heap.npages) {
+		struct gca_span *r = gca_span(a, page + npages);
+
+		if (r->state == GCA_SPAN_FREE && r->dirty == dirty) {
+			npages += r->npages;
+			run_untag(a, r);
+		}
+	}
+	run_tag(a, page, npages, dirty);
+}
+
+/* --------------------------------------------------------------- chunks */
+
+/**
+ * gca_chunk_grow() - make the metadata that gca_pages_alloc() found missing
+ *
+ * Called outside operations.  Return: 0 or -ENOMEM.
+ */
+int gca_chunk_grow(struct gca_arena *a, struct gca_need *need)
+{
+	struct gca_chunk *c;
+	bool used = false;
+	unsigned int i;
+
+	if (need->chunk == GCA_NEED_INNER) {
+		need->inner = gca_meta_zalloc(a, sizeof(*need->inner));
+		return need->inner ? 0 : -ENOMEM;
+	}
+	c = gca_meta_zalloc(a, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	for (i = 0; i < GCA_WBUFS; i++)
+		c->wbuf[i].index = need->chunk * GCA_WBUFS + i;
+
+	gca_spin_lock(&a->heap.lock);
+	if (a->chunk[need->chunk] == a->empty) {
+		smp_store_release(&a->chunk[need->chunk], c);
+		used = true;
+	}
+	gca_spin_unlock(&a->heap.lock);
+
+	if (!used) {
+		gca_meta_free(a, c, sizeof(*c));
+		return 0;
+	}
+	for (i = 0; i < GCA_WBUFS; i++)
+		gca_wbuf_put_empty(a, &c->wbuf[i]);
+	gca_port_trace(a, GCA_TRACE_GROW, need->chunk, READ_ONCE(a->metadata));
+	return 0;
+}
+
+/** gca_need_drop() - give back what an allocation did not use */
+void gca_need_drop(struct gca_arena *a, struct gca_need *need)
+{
+	if (need->inner)
+		gca_meta_free(a, need->inner, sizeof(*need->inner));
+	need->inner = NULL;
+}
+
+/* Is @page's chunk missing?  Then say so in @need. */
+static bool chunk_missing(struct gca_arena *a, u32 page, struct gca_need *need)
+{
+	if (a->chunk[page / GCA_CHUNK_PAGES] != a->empty)
+		return false;
+	need->chunk = page / GCA_CHUNK_PAGES;
+	return true;
+}
+
+/*
+ * Write the page words of a span, first page first: a marker that sees an
+ * interior word finds the first page's word valid.
+ */
+static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct gca_inner *inner)
+{
+	u64 interior = pw | GCA_PW_INTERIOR;
+	u32 page, end = s->page + s->npages;
+
+	smp_store_release(gca_pw(a, s->page), pw);
+	for (page = s->page + 1; page < end;) {
+		u32 ci = page / GCA_CHUNK_PAGES, next = min((ci + 1) * GCA_CHUNK_PAGES, end);
+
+		if (a->chunk[ci] == a->empty) {
+			/* wholly inside: gca_pages_alloc() has seen to it */
+			smp_store_release(&a->chunk[ci], (struct gca_chunk *)inner);
+			page = next;
+			continue;
+		}
+		for (; page < next; page++)
+			WRITE_ONCE(*gca_pw(a, page), interior);
+	}
+}
+
+/* Undo span_publish(); the first page last.  No marker is running. */
+static void span_unpublish(struct gca_arena *a, struct gca_span *s)
+{
+	u32 page, end = s->page + s->npages;
+	struct gca_inner *inner = s->inner;
+
+	for (page = s->page + 1; page < end;) {
+		u32 ci = page / GCA_CHUNK_PAGES, next = min((ci + 1) * GCA_CHUNK_PAGES, end);
+
+		if (inner && a->chunk[ci] == (struct gca_chunk *)inner) {
+			smp_store_release(&a->chunk[ci], a->empty);
+			page = next;
+			continue;
+		}
+		for (; page < next; page++)
+			WRITE_ONCE(*gca_pw(a, page), 0);
+	}
+	WRITE_ONCE(*gca_pw(a, s->page), 0);
+	if (inner)
+		list_add(&inner->link, &a->heap.inner_dead);
+	s->inner = NULL;
+}
+
+/**
+ * gca_pages_alloc() - a span of @npages pages
+ * @a: arena
+ * @npages: at least 1
+ * @span_class: of the span
+ * @nelems: slots
+ * @snap: 1 for a large object born with the phase off, else 0
+ * @need: what to make by gca_chunk_grow() on -EAGAIN
+ * @span: out
+ *
+ * In an operation.  The span's mark and alloc bits are zero.
+ * Return: 0, -EAGAIN, or -ENOSPC if the reservation has no such run.
+ */
+int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u32 nelems,
+		    unsigned int snap, struct gca_need *need, struct gca_span **span)
+{
+	u32 page, end, inner_first, inner_last, rest;
+	struct gca_pageheap *h = &a->heap;
+	struct gca_span *s;
+	bool dirty;
+	int err;
+
+	gca_spin_lock(&h->lock);
+	s = bin_find(&h->dirty, npages);
+	if (!s)
+		s = bin_find(&h->clean, npages);
+	err = -ENOSPC;
+	if (!s)
+		goto out;
+
+	page = s->page;
+	end = page + npages;
+	rest = s->npages - npages;
+	err = -EAGAIN;
+	if (chunk_missing(a, end - 1, need) || (rest && chunk_missing(a, end, need)))
+		goto out;
+	/* Chunks strictly between the first and the last page's. */
+	inner_first = page / GCA_CHUNK_PAGES + 1;
+	inner_last = (end - 1) / GCA_CHUNK_PAGES;
+	if (inner_first < inner_last && !need->inner) {
+		need->chunk = GCA_NEED_INNER;
+		goto out;
+	}
+
+	err = 0;
+	dirty = s->dirty;
+	run_untag(a, s);
+	if (rest)
+		run_tag(a, end, rest, dirty);
+
+	s->state = GCA_SPAN_INUSE;
+	s->npages = npages;
+	s->dirty = dirty;
+	s->nelems = nelems;
+	s->free = 0;
+	s->layout = 0;
+	s->bytes = 0;
+	s->owner = NULL;
+	s->inner = NULL;
+	WRITE_ONCE(s->sweepgen, a->sweepgen);
+	INIT_LIST_HEAD(&s->link);
+	if (inner_first < inner_last) {
+		u64 pw = gca_pw_make(page, span_class, 0, 0) | GCA_PW_INTERIOR;
+		unsigned int i;
+
+		s->inner = need->inner;
+		need->inner = NULL;
+		for (i = 0; i < GCA_CHUNK_PAGES; i++)
+			s->inner->pw[i] = pw;
+	}
+	h->inuse += npages;
+	atomic64_inc(&a->nr_spans);
+	span_publish(a, s, gca_pw_make(page, span_class, 0, snap), s->inner);
+	*span = s;
+out:
+	gca_spin_unlock(&h->lock);
+	return err;
+}
+
+/**
+ * gca_pages_free() - a span's pages become a dirty free run
+ *
+ * With the phase off; the span is on no list and has no owner; its mark and
+ * alloc bits are zero.
+ */
+void gca_pages_free(struct gca_arena *a, struct gca_span *s)
+{
+	struct gca_pageheap *h = &a->heap;
+
+	gca_spin_lock(&h->lock);
+	span_unpublish(a, s);
+	s->state = GCA_SPAN_NONE;
+	h->inuse -= s->npages;
+	atomic64_dec(&a->nr_spans);
+	run_free(a, s->page, s->npages, true);
+	gca_spin_unlock(&h->lock);
+}
+
+/** gca_inner_reap() - free what large spans left behind; outside operations, phase off */
+void gca_inner_reap(struct gca_arena *a)
+{
+	struct gca_inner *i, *n;
+	LIST_HEAD(dead);
+
+	gca_spin_lock(&a->heap.lock);
+	list_splice_init(&a->heap.inner_dead, &dead);
+	gca_spin_unlock(&a->heap.lock);
+	list_for_each_entry_safe(i, n, &dead, link)
+		gca_meta_free(a, i, sizeof(*i));
+}
+
+/**
+ * gca_pages_take_dirty() - take dirty runs out, to be returned to the system
+ * @a: arena
+ * @min_pages: shorter runs are not worth a call
+ * @runs: out: addresses
+ * @room: entries in @runs
+ * @keep_pages: dirty pages that stay
+ *
+ * Longest first.  Return: runs taken; their pages belong to the caller until
+ * gca_pages_put_clean().
+ */
+u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run *runs, u32 room,
+			 u32 keep_pages)
+{
+	struct gca_pageheap *h = &a->heap;
+	u32 n = 0;
+
+	gca_spin_lock(&h->lock);
+	while (n < room && h->free_dirty > keep_pages && h->dirty.fl) {
+		unsigned int f = fls64(h->dirty.fl) - 1, i = fls64(h->dirty.sl[f]) - 1;
+		struct gca_span *s = list_first_entry(&h->dirty.list[f][i], struct gca_span, link);
+
+		if (s->npages < min_pages)
+			break;
+		run_untag(a, s);
+		s->state = GCA_SPAN_RETURNING;
+		h->returning += s->npages;
+		runs[n].start = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
+		runs[n].len = (u64)s->npages << GCARENA_PAGE_SHIFT;
+		n++;
+	}
+	gca_spin_unlock(&h->lock);
+	return n;
+}
+
+/** gca_pages_put_clean() - pages taken by gca_pages_take_dirty() are zero now */
+void gca_pages_put_clean(struct gca_arena *a, u32 page, u32 npages)
+{
+	struct gca_pageheap *h = &a->heap;
+
+	gca_spin_lock(&h->lock);
+	gca_span(a, page)->state = GCA_SPAN_NONE;
+	h->returning -= npages;
+	h->returned += npages;
+	run_free(a, page, npages, false);
+	gca_spin_unlock(&h->lock);
+}
+
+static void bins_init(struct gca_bins *b)
+{
+	unsigned int f, i;
+
+	for (f = 0; f < GCA_FL + 4; f++)
+		for (i = 0; i < GCA_SL; i++)
+			INIT_LIST_HEAD(&b->list[f][i]);
+}
+
+/** gca_pageheap_init() - the whole reservation is one clean run; chunk 0 exists */
+void gca_pageheap_init(struct gca_arena *a)
+{
+	struct gca_pageheap *h = &a->heap;
+
+	gca_spin_init(&h->lock);
+	bins_init(&h->dirty);
+	bins_init(&h->clean);
+	INIT_LIST_HEAD(&h->inner_dead);
+	h->npages = a->size >> GCARENA_PAGE_SHIFT;
+	run_tag(a, 0, h->npages, false);
+}

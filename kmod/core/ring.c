@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * ring.c: the consumer's side of the barrier rings.
+ *
+ * A thread that overwrites a pointer while marking puts the old value in its
+ * ring, then moves the tail, then stores (userlib).  We read whenever we want,
+ * whether the thread runs or not; one consumer at a time, under the mutator's
+ * lock.
+ *
+ * Memory order.  The thread's store to ring[tail % n] precedes its store to
+ * ring_tail (program order; x86 does not reorder stores), which pairs with the
+ * smp_load_acquire() here.  The head is released to the thread only after the
+ * entries are in a counted worker (invariant 9), by smp_store_release(); the
+ * thread reads it before it reuses an entry.
+ *
+ * The tail is hostile: more entries than the ring has void the cycle.  The
+ * entries are hostile: each is read once and goes through gca_find().
+ */
+#include "cycle.h"
+#include "mark.h"
+#include "workbuf.h"
+
+/** gca_ring_drain() - grey everything in a ring.  Return: false for a tail that makes no sense */
+bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
+{
+	struct gcarena_mutator *sh = m->shared;
+	u32 tail, n;
+	bool ok;
+
+	gca_spin_lock(&m->lock);
+	tail = smp_load_acquire(&sh->ring_tail);
+	n = tail - m->head;
+	ok = n <= GCARENA_RING_ENTRIES;
+	if (ok) {
+		for (; m->head != tail; m->head++)
+			gca_grey_word(w, READ_ONCE(sh->ring[m->head % GCARENA_RING_ENTRIES]));
+	} else {
+		m->head = tail;
+	}
+	smp_store_release(&sh->ring_head, m->head);
+	gca_spin_unlock(&m->lock);
+	return ok;
+}
+
+/** gca_ring_discard() - forget what a void cycle left in a ring */
+void gca_ring_discard(struct gca_mutator *m)
+{
+	gca_spin_lock(&m->lock);
+	m->head = READ_ONCE(m->shared->ring_tail);
+	smp_store_release(&m->shared->ring_head, m->head);
+	gca_spin_unlock(&m->lock);
+}
+
+/**
+ * gca_settle() - empty the calling thread's ring
+ *
+ * With the phase off what is in it is of no interest to anybody.
+ * Return: as gca_op_begin().
+ */
+int gca_settle(struct gca_mutator *m)
+{
+	struct gca_arena *a = m->arena;
+	struct gca_worker w;
+	int err = gca_op_begin(a);
+
+	if (err)
+		return err;
+	if (a->phase == GCARENA_PHASE_MARK) {
+		gca_worker_init(&w, a, false, 0);
+		if (!gca_ring_drain(&w, m))
+			gca_cycle_void(a, GCARENA_VOID_RING);
+		gca_worker_fini(&w);
+	} else {
+		gca_ring_discard(m);
+	}
+	gca_op_end(a);
+	return 0;
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * roots.c: root ranges, and root jobs.
+ *
+ * The root set of a cycle is cut into numbered jobs (Go's markroot): each range
+ * in blocks of 256 KiB, then one job a thread: registers, stack, TLS.  One
+ * atomic counter hands out job numbers.  A claimed job is not a done job: its
+ * state says when it is, and a job that met a page which was not there is done
+ * again, with faults on, by a thread of the owner.
+ *
+ * Job numbers of ranges are base indices: range r has jobs first_job[r] ..
+ * first_job[r + 1] - 1.  The set of ranges is immutable and replaced as a whole,
+ * so a cycle keeps working on the set it began with while the program adds and
+ * removes.
+ *
+ * Everything is scanned conservatively: any aligned word may be a pointer, to
+ * the start, the inside or the end of an object.
+ */
+#include "cycle.h"
+#include "mark.h"
+#include "span.h"
+#include "workbuf.h"
+
+/* ------------------------------------------------------------- the ranges */
+
+static int range_cmp(const void *x, const void *y)
+{
+	const struct gcarena_range *a = x, *b = y;
+
+	if (a->start != b->start)
+		return a->start < b->start ? -1 : 1;
+	if (a->len != b->len)
+		return a->len < b->len ? -1 : 1;
+	return (int)a->kind - (int)b->kind;
+}
+
+static int range_check(const struct gcarena_range *r)
+{
+	u64 end;
+
+	if (r->__reserved || r->kind > GCARENA_ROOT_PLAIN || !r->len ||
+	    (r->start | r->len) % 8 || check_add_overflow(r->start, r->len, &end))
+		return -EINVAL;
+	return r->len > GCARENA_ROOT_BYTES_MAX ? -ENOSPC : 0;
+}
+
+static size_t roots_bytes(u32 n)
+{
+	return sizeof(struct gca_roots) + n * sizeof(struct gcarena_range) +
+	       (n + 1) * sizeof(u32);
+}
+
+static void roots_put(struct gca_arena *a, struct gca_roots *r)
+{
+	u32 left;
+
+	if (!r)
+		return;
+	gca_spin_lock(&a->mutators_lock);
+	left = --r->refs;
+	gca_spin_unlock(&a->mutators_lock);
+	if (!left)
+		gca_meta_free(a, r, r->alloc_bytes);
+}
+
+/* Take @del out of, and @add into, a copy of @old. */
+static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
+		       const struct gcarena_range *add, u32 nr_add,
+		       const struct gcarena_range *del, u32 nr_del)
+{
+	u32 i, j, n = old ? old->n : 0;
+	u64 blocks;
+
+	if (n)
+		memcpy(r->range, old->range, n * sizeof(*add));
+	for (i = 0; i < nr_del; i++) {
+		for (j = 0; j < n; j++)
+			if (!range_cmp(&r->range[j], &del[i]))
+				break;
+		if (j == n)
+			return -ENOENT;
+		r->range[j] = r->range[--n];
+	}
+	if (nr_add)
+		memcpy(&r->range[n], add, nr_add * sizeof(*add));
+	r->n = n + nr_add;
+	if (r->n > 1)
+		sort(r->range, r->n, sizeof(*add), range_cmp, NULL);
+	r->first_job = (u32 *)&r->range[r->n];
+	for (i = 0, blocks = 0; i < r->n; i++) {
+		r->first_job[i] = blocks;
+		r->bytes += r->range[i].len;
+		blocks += DIV_ROUND_UP(r->range[i].len, GCA_ROOT_BLOCK);
+	}
+	r->first_job[r->n] = r->jobs = blocks;
+	return r->n > GCARENA_ROOTS_MAX || r->bytes > GCARENA_ROOT_BYTES_MAX ? -ENOSPC : 0;
+}
+
+/**
+ * gca_roots_update() - remove ranges, then add others: all or nothing
+ *
+ * Calls are serialised by the port; made in the owner's context, faults on.
+ * While marking, what is removed is scanned before it goes (its pointers may
+ * be in no other place that will be scanned), and what is added is scanned when
+ * it comes.
+ *
+ * Return: 0; -EINVAL for a malformed range; -ENOENT for one to be removed that
+ * is not there; -ENOSPC beyond the limits; -ENOMEM; or as gca_op_begin().
+ */
+int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 nr_add,
+		     const struct gcarena_range *del, u32 nr_del)
+{
+	struct gca_roots *old = a->roots, *r;
+	struct gca_worker w;
+	bool marking;
+	size_t bytes;
+	u32 i;
+	int err;
+
+	for (i = 0; i < nr_add; i++) {
+		err = range_check(&add[i]);
+		if (err)
+			return err;
+	}
+	bytes = roots_bytes((old ? old->n : 0) + nr_add);
+	r = gca_meta_zalloc(a, bytes);
+	if (!r)
+		return -ENOMEM;
+	r->alloc_bytes = bytes;
+	r->refs = 1;
+	err = roots_merge(r, old, add, nr_add, del, nr_del);
+	if (!err)
+		err = gca_op_begin(a);
+	if (err) {
+		roots_put(a, r);
+		return err;
+	}
+
+	marking = a->phase == GCARENA_PHASE_MARK;
+	if (marking) {
+		/* A counted worker: marking does not end until it is done. */
+		gca_worker_init(&w, a, false, 0);
+		w.faulting = true;
+		gca_op_end(a);
+		for (i = 0; i < nr_del; i++)
+			gca_roots_scan_range(&w, del[i].start, del[i].len);
+		for (i = 0; i < nr_add; i++)
+			gca_roots_scan_range(&w, add[i].start, add[i].len);
+		gca_worker_fini(&w);
+		err = gca_op_begin(a);
+		if (err) {
+			roots_put(a, r);
+			return err;
+		}
+	}
+	WRITE_ONCE(a->roots, r);
+	gca_op_end(a);
+	roots_put(a, old);
+	return 0;
+}
+
+/* ----------------------------------------------------------------- scanning */
+
+/**
+ * gca_roots_scan_range() - grey what [start, start + len) names
+ *
+ * Return: 0; 1 if a page was not there and faults are off; < 0 if the cycle
+ * has become void.
+ */
+int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
+{
+	u64 buf[GCA_BLOCK_WORDS], pos = start, end = start + len, n;
+	struct gca_arena *a = w->arena;
+	int err;
+
+	while (pos < end) {
+		n = min_t(u64, min_t(u64, end - pos, sizeof(buf)), 4096 - pos % 4096);
+		err = gca_port_copy_nofault(a, buf, pos, n);
+		if (err && !w->faulting)
+			return 1;
+		if (err)
+			err = gca_port_copy(a, buf, pos, n);
+		if (!err) {
+			gca_grey_conservative(w, buf, n / 8);
+			w->scanned += n;
+			pos += n;
+		} else {
+			if (err == -EFAULT)
+				err = gca_port_unreadable(a, pos);
+			if (err) {
+				gca_cycle_void(a, err == -EINTR ? GCARENA_VOID_KILLED :
+								  GCARENA_VOID_UNREADABLE);
+				return err;
+			}
+			w->leaves++;
+			pos = (pos | 4095) + 1;
+		}
+		if (!(pos % (64 << 10)) && gca_port_relax(a))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
+{
+	struct gca_stack s = {};
+	int err;
+
+	gca_port_stack(w->arena, m, &s);
+	gca_grey_conservative(w, s.regs, s.nr_regs);
+	err = gca_roots_scan_range(w, s.lo, s.hi - s.lo);
+	if (!err && s.alt_lo < s.alt_hi)
+		err = gca_roots_scan_range(w, s.alt_lo, s.alt_hi - s.alt_lo);
+	if (!err && m->tls_lo < m->tls_hi)
+		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo);
+	return err;
+}
+
+/* Which range does job @j belong to? */
+static u32 range_of_job(const struct gca_roots *r, u32 j)
+{
+	u32 lo = 0, hi = r->n;
+
+	while (hi - lo > 1) {
+		u32 mid = (lo + hi) / 2;
+
+		if (r->first_job[mid] <= j)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int job_run(struct gca_worker *w, u32 j)
+{
+	const struct gca_roots *r = w->arena->cycle_roots;
+	const struct gcarena_range *range;
+	struct gca_mutator *m;
+	u64 off;
+	u32 i;
+
+	if (j >= w->arena->nr_range_jobs) {
+		m = w->arena->job_mutator[j - w->arena->nr_range_jobs];
+		return m ? scan_thread(w, m) : 0;
+	}
+	i = range_of_job(r, j);
+	range = &r->range[i];
+	off = (u64)(j - r->first_job[i]) * GCA_ROOT_BLOCK;
+	return gca_roots_scan_range(w, range->start + off,
+				    min_t(u64, GCA_ROOT_BLOCK, range->len - off));
+}
+
+static void job_finish(struct gca_arena *a, u32 j, int err)
+{
+	smp_store_release(&a->job_state[j], err ? GCA_JOB_MISSED : GCA_JOB_DONE);
+	if (!err)
+		atomic_inc(&a->jobs_done);
+}
+
+/** gca_roots_mark() - do root jobs until none is left to claim.  Return: false if told to give up */
+bool gca_roots_mark(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	u32 j;
+
+	while ((u32)atomic_read(&a->next_job) < a->nr_jobs) {
+		j = atomic_fetch_add(1, &a->next_job);
+		if (j >= a->nr_jobs)
+			break;
+		WRITE_ONCE(a->job_state[j], GCA_JOB_CLAIMED);
+		job_finish(a, j, job_run(w, j));
+		if (gca_port_relax(a))
+			return false;
+	}
+	return true;
+}
+
+/** gca_roots_missed() - do missed jobs again, in the owner's context with faults on */
+bool gca_roots_missed(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	bool faulting = w->faulting;
+	u32 j;
+
+	w->faulting = true;
+	for (j = 0; j < a->nr_jobs; j++) {
+		if (READ_ONCE(a->job_state[j]) != GCA_JOB_MISSED)
+			continue;
+		w->nr_missed++;
+		job_finish(a, j, job_run(w, j));
+		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
+			break;
+	}
+	w->faulting = faulting;
+	return j == a->nr_jobs;
+}
+
+/* -------------------------------------------------------------- preparation */
+
+/**
+ * gca_roots_prepare() - memory for the jobs of the next cycle
+ *
+ * Outside the stop.  Return: 0 or -ENOMEM.
+ */
+int gca_roots_prepare(struct gca_arena *a)
+{
+	struct gca_roots *r;
+	u32 threads, jobs;
+	size_t bytes;
+	void *p;
+
+	gca_roots_release(a);
+	gca_spin_lock(&a->mutators_lock);
+	r = READ_ONCE(a->roots);
+	if (r)
+		r->refs++;
+	threads = a->nr_mutators;
+	gca_spin_unlock(&a->mutators_lock);
+	a->cycle_roots = r;
+	jobs = r ? r->jobs : 0;
+
+	bytes = ALIGN(jobs + threads, 8) + threads * sizeof(*a->job_mutator);
+	if (bytes > a->job_bytes) {
+		p = gca_meta_zalloc(a, bytes);
+		if (!p) {
+			gca_roots_release(a);
+			return -ENOMEM;
+		}
+		if (a->job_state)
+			gca_meta_free(a, a->job_state, a->job_bytes);
+		a->job_state = p;
+		a->job_bytes = bytes;
+	}
+	a->nr_range_jobs = jobs;
+	a->nr_jobs = jobs + threads;
+	return 0;
+}
+
+/**
+ * gca_roots_begin() - in the begin stop: the jobs of this cycle
+ *
+ * Return: 0, or -EAGAIN if threads or ranges came since gca_roots_prepare().
+ */
+int gca_roots_begin(struct gca_arena *a)
+{
+	struct gca_mutator *m;
+	u32 i = 0, threads = a->nr_jobs - a->nr_range_jobs;
+
+	if (a->nr_mutators != threads || a->roots != a->cycle_roots)
+		return -EAGAIN;
+	memset(a->job_state, GCA_JOB_TODO, a->nr_jobs);
+	a->job_mutator = (struct gca_mutator **)(a->job_state + ALIGN(a->nr_jobs, 8));
+	list_for_each_entry(m, &a->mutators, link)
+		a->job_mutator[i++] = m;
+	atomic_set(&a->next_job, 0);
+	atomic_set(&a->jobs_done, 0);
+	WRITE_ONCE(a->totals.root_bytes, a->cycle_roots ? a->cycle_roots->bytes : 0);
+	return 0;
+}
+
+/** gca_roots_release() - the cycle is over: let its set of ranges go */
+void gca_roots_release(struct gca_arena *a)
+{
+	roots_put(a, a->cycle_roots);
+	a->cycle_roots = NULL;
+	a->nr_jobs = 0;
+	a->nr_range_jobs = 0;
+}
+
+/** gca_roots_fini() - with the arena */
+void gca_roots_fini(struct gca_arena *a)
+{
+	gca_roots_release(a);
+	roots_put(a, a->roots);
+	a->roots = NULL;
+	if (a->job_state)
+		gca_meta_free(a, a->job_state, a->job_bytes);
+	a->job_state = NULL;
+}

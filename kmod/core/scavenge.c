@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * scavenge.c: free pages go back to the system.
+ *
+ * The kernel cannot return another thread's pages (no madvise is exported), and
+ * an unlocked madvise by the library would race with a refill.  So runs are
+ * taken out of the page heap, handed to a library thread in SERVE, which calls
+ * madvise, and come back with its next call as known zero.  Runs that are never
+ * acknowledged stay out: the program has harmed itself only.
+ *
+ * How much: what the heap will not need before the next cycle ends, plus ten
+ * per cent (Go's retainExtraPercent).  Go's background pace and the memory
+ * limit's urgency belong to the pacer.
+ */
+#include "cycle.h"
+#include "pageheap.h"
+
+#define MIN_PAGES	8	/* 64 KiB: shorter runs are not worth a system call */
+
+/* Dirty free pages worth keeping. */
+static u32 keep_pages(struct gca_arena *a)
+{
+	u64 want = READ_ONCE(a->heap_goal) + READ_ONCE(a->heap_goal) / 10;
+	u64 inuse = (u64)READ_ONCE(a->heap.inuse) << GCARENA_PAGE_SHIFT;
+
+	return want > inuse ? (want - inuse) >> GCARENA_PAGE_SHIFT : 0;
+}
+
+/** gca_scavenge_wanted() - is there enough to return that a pager should wake? */
+bool gca_scavenge_wanted(struct gca_arena *a)
+{
+	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF && !atomic64_read(&a->unswept) &&
+	       READ_ONCE(a->totals.cycles) &&
+	       READ_ONCE(a->heap.free_dirty) > keep_pages(a) + MIN_PAGES;
+}
+
+/**
+ * gca_scavenge_take() - runs to be returned, longest first
+ * @a: arena
+ * @runs: out
+ * @room: entries in @runs
+ *
+ * In an operation of the caller's choosing or none: the page heap's lock is
+ * enough.  Return: runs taken.
+ */
+u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
+{
+	if (!gca_scavenge_wanted(a))
+		return 0;
+	return gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep_pages(a));
+}
+
+/**
+ * gca_scavenge_done() - runs from gca_scavenge_take() have been returned
+ *
+ * @runs is the port's own copy of what it handed out, not what the program says.
+ */
+void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n)
+{
+	u32 i;
+
+	for (i = 0; i < n; i++)
+		gca_pages_put_clean(a, (runs[i].start - a->base) >> GCARENA_PAGE_SHIFT,
+				    runs[i].len >> GCARENA_PAGE_SHIFT);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * span.h: from an address to an object, and from a slot to its colour.
+ *
+ * Everything a marker asks of the metadata is answered here, by loads alone: no
+ * lock, no write.  The answers are stable while marking because between the
+ * begin stop and a span's sweep only its free index changes (invariant 4), and
+ * a span in use stays in use (invariant 8).
+ *
+ * Colour.  A slot holds an object iff alloc[i] or base <= i < free index.  In a
+ * cycle it is
+ *	old  iff alloc[i] or base <= i < snap: to be marked;
+ *	new  iff it holds an object, i >= snap and not alloc[i]: black from birth;
+ *	free otherwise.
+ * The four models in reference/review-protocol.md D4 show what goes wrong with
+ * less; selftests/unit/test_colour.c tries all states of four slots.
+ */
+#ifndef GCA_SPAN_H
+#define GCA_SPAN_H
+
+#include "core.h"
+#include "sizeclass.h"
+
+static __always_inline struct gca_chunk *gca_chunk_of(const struct gca_arena *a, u32 page)
+{
+	return READ_ONCE(a->chunk[page / GCA_CHUNK_PAGES]);
+}
+
+static __always_inline u64 *gca_pw(const struct gca_arena *a, u32 page)
+{
+	return &gca_chunk_of(a, page)->pw[page % GCA_CHUNK_PAGES];
+}
+
+/** gca_pair() - the two words with mark and alloc bits of slots 64 w .. 64 w + 63 */
+static __always_inline u64 *gca_pair(const struct gca_arena *a, u32 head, unsigned int w)
+{
+	return &gca_chunk_of(a, head)->bits[(head % GCA_CHUNK_PAGES) * GCA_BIT_WORDS * 2 + 2 * w];
+}
+
+static __always_inline struct gca_span *gca_span(const struct gca_arena *a, u32 head)
+{
+	return &gca_chunk_of(a, head)->span[head % GCA_CHUNK_PAGES];
+}
+
+/**
+ * struct gca_ref - an object
+ * @pw: page word of its span's first page
+ * @head: number of that page
+ * @index: slot
+ * @off: offset of the slot in the heap
+ */
+struct gca_ref {
+	u64 pw;
+	u32 head;
+	u32 index;
+	u64 off;
+};
+
+/**
+ * gca_find() - the slot that a word points to or into
+ *
+ * Any word is allowed.  It becomes an index only after the range test, masked
+ * to the reservation, whose chunk table has no unused entry: so no index out of
+ * range exists even speculatively.  Tail bytes of a span belong to no slot.
+ */
+static __always_inline bool gca_find(const struct gca_arena *a, u64 word, struct gca_ref *r)
+{
+	u64 off = word - a->base;
+	const struct gca_class *c;
+	u64 o;
+
+	if (off >= a->size)
+		return false;
+	off &= a->size - 1;
+	r->head = off >> GCARENA_PAGE_SHIFT;
+	r->pw = READ_ONCE(*gca_pw(a, r->head));
+	if (!(r->pw & GCA_PW_INUSE))
+		return false;
+	if (unlikely(r->pw & GCA_PW_INTERIOR)) {
+		r->head = gca_pw_head(r->pw);
+		r->pw = READ_ONCE(*gca_pw(a, r->head));
+	}
+	c = &gca_class[gca_pw_class(r->pw)];
+	o = off - ((u64)r->head << GCARENA_PAGE_SHIFT);
+	r->index = (o * c->magic) >> 32;
+	if (r->index >= c->nelems)
+		return false;
+	r->off = off - o + (u64)r->index * c->size;
+	return true;
+}
+
+/** gca_index_in() - base <= index < snap, of a page word */
+static __always_inline bool gca_index_in(u64 pw, unsigned int index)
+{
+	return index - gca_pw_base(pw) < gca_pw_snap(pw) - gca_pw_base(pw);
+}
+
+/** gca_is_old() - given the slot's alloc word, is it an object to be marked? */
+static __always_inline bool gca_is_old(u64 pw, u64 alloc, unsigned int index)
+{
+	return (alloc >> (index & 63) & 1) || gca_index_in(pw, index);
+}
+
+/** gca_range_mask() - bits of word @w for slots lo .. hi - 1 */
+static inline u64 gca_range_mask(unsigned int lo, unsigned int hi, unsigned int w)
+{
+	unsigned int first = 64 * w;
+	u64 mask = ~0ULL;
+
+	if (hi <= first || lo >= first + 64 || lo >= hi)
+		return 0;
+	if (lo > first)
+		mask &= ~0ULL << (lo - first);
+	if (hi < first + 64)
+		mask &= ~0ULL >> (first + 64 - hi);
+	return mask;
+}
+
+/** gca_bit_words() - words that hold a bit for each of @nelems slots */
+static inline unsigned int gca_bit_words(unsigned int nelems)
+{
+	return (nelems + 63) / 64;
+}
+
+/** gca_slot_bytes() - bytes that one object of this span counts for */
+static inline u64 gca_slot_bytes(const struct gca_arena *a, u64 pw, u32 head)
+{
+	return gca_pw_large(pw) ? gca_span(a, head)->bytes : gca_class[gca_pw_class(pw)].size;
+}
+
+/** gca_pw_set_index() - replace base and snap of a first page's word */
+static inline void gca_pw_set_index(struct gca_arena *a, u32 head, unsigned int base,
+				    unsigned int snap)
+{
+	u64 *p = gca_pw(a, head);
+	u64 keep = *p & ~((u64)GCA_PW_INDEX_MASK << GCA_PW_BASE_SHIFT |
+			  (u64)GCA_PW_INDEX_MASK << GCA_PW_SNAP_SHIFT);
+
+	WRITE_ONCE(*p, keep | (u64)base << GCA_PW_BASE_SHIFT | (u64)snap << GCA_PW_SNAP_SHIFT);
+}
+
+#endif /* GCA_SPAN_H */

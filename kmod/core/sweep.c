@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * sweep.c: mark bits become alloc bits.
+ *
+ * Sweeping a span touches its bits, never its objects:
+ *
+ *	alloc := (old and marked) or (new and below the free index)
+ *
+ * An uncached span then starts again at base = snap = free index = 0; without
+ * any object it goes back to the page heap.  A *cached* span is swept in place,
+ * without asking its owner: the free index is read once and base := snap := that
+ * value.  The owner's copy of the alloc bits stays valid, because it can only
+ * say "taken" too often: a slot that died and that the copy still calls taken is
+ * passed over, and counts as holding an object until the next sweep (retention,
+ * nothing worse; heap dumps must know it).  So sweep always completes before the
+ * next cycle, whatever threads do, and needs no thread to do anything.
+ *
+ * A span is swept on refill by the thread that wants it, by whoever waits in
+ * COLLECT, and in any case before the next cycle begins.  One that is being
+ * swept is on no list, or under its owner's lock: nobody else has it.
+ */
+#include "cycle.h"
+#include "pageheap.h"
+#include "span.h"
+
+/**
+ * gca_span_sweep() - sweep one span that is not swept
+ * @a: arena
+ * @s: taken off its list, or cached and its owner's lock held
+ * @free: its free index
+ *
+ * In an operation or with the gate closed; phase off.  Return: objects left.
+ */
+unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned int free)
+{
+	u64 pw = *gca_pw(a, s->page), bytes = gca_slot_bytes(a, pw, s->page);
+	unsigned int base = gca_pw_base(pw), snap = gca_pw_snap(pw);
+	unsigned int w, live = 0, dead = 0;
+	unsigned int restart = s->owner ? free : 0;
+
+	for (w = 0; w < gca_bit_words(s->nelems); w++) {
+		u64 *pair = gca_pair(a, s->page, w);
+		u64 mark = pair[0], alloc = pair[1];
+		u64 old = alloc | gca_range_mask(base, snap, w);
+		u64 new = gca_range_mask(snap, free, w) & ~alloc;
+		u64 next = (old & mark) | new;
+
+		dead += hweight64(old & ~mark);
+		live += hweight64(next);
+		WRITE_ONCE(pair[1], next);
+		WRITE_ONCE(pair[0], 0);
+	}
+	gca_pw_set_index(a, s->page, restart, restart);
+	if (!s->owner)
+		s->free = 0;
+	if (dead) {
+		s->dirty = true;
+		atomic64_add(dead * bytes, &a->totals.freed);
+	}
+	smp_store_release(&s->sweepgen, a->sweepgen);
+	atomic64_dec(&a->unswept);
+	return live;
+}
+
+/* Sweep one span of a central list.  Return: false if it has none unswept. */
+static bool sweep_central(struct gca_arena *a, struct gca_central *c)
+{
+	struct gca_span *s;
+
+	gca_spin_lock(&c->lock);
+	s = list_first_entry_or_null(&c->unswept, struct gca_span, link);
+	if (s)
+		list_del_init(&s->link);
+	gca_spin_unlock(&c->lock);
+	if (!s)
+		return false;
+	if (gca_span_sweep(a, s, s->free))
+		gca_central_put(a, s);
+	else
+		gca_pages_free(a, s);
+	return true;
+}
+
+/* Sweep a mutator's cached spans in place. */
+static void sweep_cached(struct gca_arena *a, struct gca_mutator *m)
+{
+	u32 i;
+
+	gca_spin_lock(&m->lock);
+	for (i = 1; i < m->nr_slots; i++) {
+		struct gca_span *s = m->twin[i].span;
+
+		if (s && s->sweepgen != a->sweepgen)
+			gca_span_sweep(a, s, gca_mutator_observe(m, i));
+	}
+	gca_spin_unlock(&m->lock);
+}
+
+/**
+ * gca_sweep_some() - sweep about @spans spans
+ *
+ * In an operation or with the gate closed.  Return: false if all are swept.
+ */
+bool gca_sweep_some(struct gca_arena *a, unsigned int spans)
+{
+	struct gca_mutator *m;
+	unsigned int i;
+
+	if (!atomic64_read(&a->unswept))
+		return false;
+	for (i = 0; spans && i <= GCARENA_NR_SPAN_CLASSES; i++) {
+		/* Large spans first: they give back the most. */
+		struct gca_central *c = i ? &a->central[i - 1] : &a->large;
+
+		while (spans && sweep_central(a, c))
+			spans--;
+	}
+	if (!spans)
+		return true;
+	gca_spin_lock(&a->mutators_lock);
+	list_for_each_entry(m, &a->mutators, link)
+		sweep_cached(a, m);
+	gca_spin_unlock(&a->mutators_lock);
+	return atomic64_read(&a->unswept) != 0;
+}
+
+#define SWEEP_BATCH	64
+
+/**
+ * gca_sweep_finish() - sweep until every span is swept
+ *
+ * Return: 0; -EINTR if the caller should give up; or as gca_op_begin().
+ */
+int gca_sweep_finish(struct gca_arena *a)
+{
+	u64 t = gca_port_now();
+	bool more;
+	int err;
+
+	do {
+		err = gca_op_begin(a);
+		if (err)
+			break;
+		more = gca_sweep_some(a, SWEEP_BATCH);
+		gca_op_end(a);
+		if (gca_port_relax(a) && more)
+			err = -EINTR;
+	} while (!err && more);
+	gca_inner_reap(a);
+	atomic64_add(gca_port_now() - t, &a->totals.sweep_ns);
+	return err;
+}
+
+/* Clear a void cycle's marks in one chunk. */
+static void chunk_marks_clear(struct gca_arena *a, struct gca_chunk *c)
+{
+	unsigned int i, w;
+
+	for (i = 0; i < GCA_CHUNK_PAGES; i++) {
+		struct gca_span *s = &c->span[i];
+
+		if (s->state != GCA_SPAN_INUSE)
+			continue;
+		for (w = 0; w < gca_bit_words(s->nelems); w++)
+			WRITE_ONCE(gca_pair(a, s->page, w)[0], 0);
+		if (!s->owner)
+			gca_pw_set_index(a, s->page, gca_pw_base(*gca_pw(a, s->page)), s->free);
+	}
+	memset(c->overflow, 0, sizeof(c->overflow));
+}
+
+/**
+ * gca_marks_clear() - after a void cycle: as if it had never begun
+ *
+ * With the gate closed and the phase off, outside the stop.  All mark bits are
+ * cleared; uncached spans get snap := free index, so that what was allocated
+ * in the void cycle is old for the next.  All spans are swept: they were when
+ * the cycle began, and none has become unswept.
+ */
+void gca_marks_clear(struct gca_arena *a)
+{
+	struct gca_mutator *m;
+	u32 i;
+
+	for (i = 0; i < a->nr_chunks; i++) {
+		struct gca_chunk *c = a->chunk[i];
+
+		if (c == a->empty || gca_chunk_is_inner(a, i))
+			continue;
+		chunk_marks_clear(a, c);
+		gca_port_relax(a);
+	}
+	memset(a->overflow_chunks, 0, DIV_ROUND_UP(a->nr_chunks, 64) * sizeof(u64));
+	atomic_set(&a->overflowed, 0);
+	gca_spin_lock(&a->mutators_lock);
+	list_for_each_entry(m, &a->mutators, link)
+		gca_ring_discard(m);
+	gca_spin_unlock(&a->mutators_lock);
+}
