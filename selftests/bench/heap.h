@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heap.h: one interface to the heaps that are compared.
+ *
+ * Each benchmark is compiled once for each of them: HEAP_GCARENA, HEAP_BDWGC or
+ * HEAP_MALLOC says which.  Everything is inline, so that a program costs what
+ * it would cost written for that heap.  What differs in kind is said here:
+ *
+ *  - gcarena and bdwgc's GC_MALLOC return zeroed memory, malloc does not;
+ *  - bdwgc scans all objects that are not atomic conservatively; gcarena takes
+ *    the layout, unless heap_conservative is set;
+ *  - Debian's bdwgc recognises interior pointers and pads every object by a
+ *    byte for the pointer one past its end, so 64 bytes would take a slot of 80.
+ *    We ask for one byte less, which costs bdwgc nothing.
+ */
+#ifndef GCA_BENCH_HEAP_H
+#define GCA_BENCH_HEAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static inline void *heap_must(const void *p, const char *why)
+{
+	if (!p) {
+		fprintf(stderr, "bench: %s\n", why);
+		exit(1);
+	}
+	return (void *)p;
+}
+
+/* splitmix64: the same graph in every heap */
+static inline uint64_t rnd(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+/* Results go out as one line of key=value, which "run" reads. */
+static inline void report_end(void)
+{
+	struct rusage r;
+
+	getrusage(RUSAGE_SELF, &r);
+	printf(" rss_kib=%ld\n", r.ru_maxrss);
+}
+
+/* ------------------------------------------------------------------- gcarena */
+#if defined(HEAP_GCARENA)
+
+#include <gcarena.h>
+
+typedef const struct gca_layout *heap_layout;
+
+static struct gca_arena *heap_arena;
+static struct gca_mutator *heap_m;
+static bool heap_conservative;
+
+/* @manual: collect only when told */
+static inline void heap_open(bool manual)
+{
+	struct gca_options o = { .flags = manual ? GCA_NO_AUTO_COLLECT : 0 };
+
+	heap_arena = gca_open(&o);
+	heap_must(heap_arena, heap_arena ? "" : gca_strerror());
+	heap_m = gca_attach(heap_arena);
+	heap_must(heap_m, heap_m ? "" : gca_strerror());
+}
+
+static inline heap_layout heap_describe(size_t size, uint64_t pointers)
+{
+	return heap_must(gca_layout(heap_arena, size, &pointers), "no layout");
+}
+
+static inline void *heap_new(heap_layout l, size_t size)
+{
+	void *p = heap_conservative ? gca_alloc_conservative(heap_m, size) : gca_alloc(heap_m, l);
+
+	return __builtin_expect(!!p, 1) ? p : heap_must(p, gca_strerror());
+}
+
+static inline void *heap_new_array(heap_layout l, size_t size, size_t n)
+{
+	void *p = heap_conservative ? gca_alloc_conservative(heap_m, size * n) :
+		  gca_alloc_array(heap_m, l, n);
+
+	return heap_must(p, p ? "" : gca_strerror());
+}
+
+static inline void *heap_bytes(size_t size)
+{
+	void *p = gca_alloc_noscan(heap_m, size);
+
+	return __builtin_expect(!!p, 1) ? p : heap_must(p, gca_strerror());
+}
+
+/* Into a word that may hold a pointer; a fresh one is assigned to. */
+#define heap_store(slot, value)	gca_store(heap_m, (slot), (value))
+#define heap_free(p)		((void)(p))
+
+static inline void heap_collect(void)
+{
+	if (gca_collect(heap_arena, 0))
+		heap_must(NULL, gca_strerror());
+}
+
+static inline uint64_t heap_cycles(void)
+{
+	struct gca_stats s;
+
+	gca_stats(heap_arena, &s);
+	return s.cycles;
+}
+
+static inline uint64_t heap_mark_ns(void)
+{
+	struct gca_stats s;
+
+	gca_stats(heap_arena, &s);
+	return s.mark_ns_collect + s.mark_ns_serve;
+}
+
+static inline uint64_t heap_marked(void)
+{
+	struct gca_stats s;
+
+	gca_stats(heap_arena, &s);
+	return s.marked_objects;
+}
+
+/* --------------------------------------------------------------------- bdwgc */
+#elif defined(HEAP_BDWGC)
+
+#include <gc/gc.h>
+
+typedef int heap_layout;
+
+static uint64_t heap_mark_begun, heap_mark_total;
+
+/*
+ * bdwgc's own total of collection times is in milliseconds and has more in it
+ * than marking.  These events bracket the stop in which it marks.
+ */
+static void heap_event(GC_EventType e)
+{
+	if (e == GC_EVENT_MARK_START)
+		heap_mark_begun = now_ns();
+	else if (e == GC_EVENT_MARK_END)
+		heap_mark_total += now_ns() - heap_mark_begun;
+}
+
+static inline void heap_open(bool manual)
+{
+	GC_INIT();
+	GC_set_on_collection_event(heap_event);
+	if (manual)
+		GC_disable();
+}
+
+static inline heap_layout heap_describe(size_t size, uint64_t pointers)
+{
+	(void)size;
+	(void)pointers;
+	return 0;
+}
+
+/* Hidden from the compiler, which would take us at our word about the last byte. */
+static inline size_t heap_ask(size_t size)
+{
+	size--;
+	__asm__("" : "+r" (size));
+	return size;
+}
+
+static inline void *heap_new(heap_layout l, size_t size)
+{
+	void *p = GC_MALLOC(heap_ask(size));
+
+	(void)l;
+	return __builtin_expect(!!p, 1) ? p : heap_must(p, "bdwgc: no memory");
+}
+
+static inline void *heap_new_array(heap_layout l, size_t size, size_t n)
+{
+	(void)l;
+	return heap_must(GC_MALLOC(size * n), "bdwgc: no memory");
+}
+
+static inline void *heap_bytes(size_t size)
+{
+	void *p = GC_MALLOC_ATOMIC(heap_ask(size));
+
+	return __builtin_expect(!!p, 1) ? p : heap_must(p, "bdwgc: no memory");
+}
+
+#define heap_store(slot, value)	(*(void **)(slot) = (void *)(value))
+#define heap_free(p)		((void)(p))
+
+static inline void heap_collect(void)
+{
+	bool disabled = GC_is_disabled();
+
+	if (disabled)
+		GC_enable();
+	GC_gcollect();
+	if (disabled)
+		GC_disable();
+}
+
+static inline uint64_t heap_cycles(void)
+{
+	return GC_get_gc_no();
+}
+
+static inline uint64_t heap_mark_ns(void)
+{
+	return heap_mark_total;
+}
+
+static inline uint64_t heap_marked(void)
+{
+	return 0;
+}
+
+/* -------------------------------------------------------------------- malloc */
+#elif defined(HEAP_MALLOC)
+
+typedef int heap_layout;
+
+static inline void heap_open(bool manual)
+{
+	(void)manual;
+}
+
+static inline heap_layout heap_describe(size_t size, uint64_t pointers)
+{
+	(void)size;
+	(void)pointers;
+	return 0;
+}
+
+static inline void *heap_new(heap_layout l, size_t size)
+{
+	(void)l;
+	return heap_must(malloc(size), "no memory");
+}
+
+static inline void *heap_new_array(heap_layout l, size_t size, size_t n)
+{
+	(void)l;
+	return heap_must(malloc(size * n), "no memory");
+}
+
+static inline void *heap_bytes(size_t size)
+{
+	return heap_must(malloc(size), "no memory");
+}
+
+#define heap_store(slot, value)	(*(void **)(slot) = (void *)(value))
+#define heap_free(p)		free(p)
+
+static inline uint64_t heap_cycles(void)
+{
+	return 0;
+}
+
+#else
+#error "say which heap: HEAP_GCARENA, HEAP_BDWGC or HEAP_MALLOC"
+#endif
+
+#endif /* GCA_BENCH_HEAP_H */

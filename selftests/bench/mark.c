@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+/*
+ * mark.c: how long does it take to mark a graph?
+ *
+ * Usage: mark-HEAP GRAPH [OBJECTS [COLLECTIONS [conservative] [nothp]]]
+ *
+ * Builds one graph of 64-byte objects, nothing of which is garbage but what the
+ * graph leaves unreachable, and collects several times.  The graphs:
+ *
+ *   random	4 pointers an object, to any object
+ *   tree	complete, binary, allocated depth first
+ *   list	in order of allocation
+ *   shuffled	a list in random order: no marker can overlap its misses
+ *   array	one array of pointers, in order, to objects without pointers
+ *
+ * The time is the collector's own for marking: gcarena's statistics, bdwgc's
+ * mark events.  The number of objects is counted here, by a walk that has
+ * nothing to do with the collectors, and gcarena's count is held against it.
+ */
+#include <inttypes.h>
+#include <sys/prctl.h>
+
+#include "heap.h"
+
+#define MAX_COLLECTIONS	64
+
+struct object {
+	struct object *p[4];
+	uint64_t id;
+	uint64_t pad[3];
+};
+
+/* The one root: plain, in bss. */
+static void *root;
+
+static heap_layout object_layout, pointer_layout;
+
+static struct object *object(uint64_t id)
+{
+	struct object *o = heap_new(object_layout, sizeof(*o));
+
+	o->id = id;
+	return o;
+}
+
+/* Memory of the benchmark itself: not on a heap, not a root. */
+static void *scratch(size_t bytes)
+{
+	return heap_must(calloc(1, bytes), "no memory");
+}
+
+static uint64_t reachable(struct object **all, uint64_t n)
+{
+	uint8_t *seen = scratch(n);
+	uint64_t *stack = scratch(n * sizeof(*stack)), sp = 0, count = 0;
+	unsigned int i;
+
+	seen[0] = 1;
+	stack[sp++] = 0;
+	while (sp) {
+		struct object *o = all[stack[--sp]];
+
+		count++;
+		for (i = 0; i < 4; i++) {
+			if (o->p[i] && !seen[o->p[i]->id]) {
+				seen[o->p[i]->id] = 1;
+				stack[sp++] = o->p[i]->id;
+			}
+		}
+	}
+	free(seen);
+	free(stack);
+	return count;
+}
+
+static uint64_t build_random(uint64_t n)
+{
+	struct object **all = scratch(n * sizeof(*all));
+	uint64_t rng = 1, i, count;
+	unsigned int j;
+
+	for (i = 0; i < n; i++)
+		all[i] = object(i);
+	for (i = 0; i < n; i++)
+		for (j = 0; j < 4; j++)
+			all[i]->p[j] = all[rnd(&rng) % n];
+	root = all[0];
+	count = reachable(all, n);
+	memset(all, 0, n * sizeof(*all));
+	free(all);
+	return count;
+}
+
+static struct object *build_subtree(uint64_t n)
+{
+	struct object *o = object(n);
+
+	if (n >= 3) {
+		o->p[0] = build_subtree(n / 2);
+		o->p[1] = build_subtree(n / 2);
+	}
+	return o;
+}
+
+static uint64_t build_tree(uint64_t n)
+{
+	uint64_t size = 1;
+
+	while (2 * size + 1 <= n)
+		size = 2 * size + 1;
+	root = build_subtree(size);
+	return size;
+}
+
+static uint64_t build_list(uint64_t n, bool shuffle)
+{
+	struct object **all = scratch(n * sizeof(*all)), *o;
+	uint64_t rng = 2, i, j;
+
+	for (i = 0; i < n; i++)
+		all[i] = object(i);
+	for (i = n - 1; shuffle && i > 0; i--) {
+		j = rnd(&rng) % (i + 1);
+		o = all[i];
+		all[i] = all[j];
+		all[j] = o;
+	}
+	for (i = 0; i + 1 < n; i++)
+		all[i]->p[0] = all[i + 1];
+	root = all[0];
+	memset(all, 0, n * sizeof(*all));
+	free(all);
+	return n;
+}
+
+static uint64_t build_array(uint64_t n)
+{
+	struct object **array = heap_new_array(pointer_layout, sizeof(*array), n);
+	uint64_t i;
+
+	root = array;
+	for (i = 0; i < n; i++)
+		array[i] = object(i);
+	return n + 1;
+}
+
+/* How much of this process is in huge pages? */
+static long huge_kib(void)
+{
+	FILE *f = fopen("/proc/self/smaps_rollup", "r");
+	char line[256];
+	long kib = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "AnonHugePages: %ld kB", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+int main(int argc, char **argv)
+{
+	const char *graph = argc > 1 ? argv[1] : "random";
+	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 4000000;
+	unsigned int times = argc > 3 ? atoi(argv[3]) : 5, t;
+	uint64_t ns[MAX_COLLECTIONS], wall[MAX_COLLECTIONS], count, begun, mark, marked;
+	int i;
+
+	if (times > MAX_COLLECTIONS)
+		times = MAX_COLLECTIONS;
+	for (i = 4; i < argc; i++) {
+		if (!strcmp(argv[i], "nothp"))
+			prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+#ifdef HEAP_GCARENA
+		if (!strcmp(argv[i], "conservative"))
+			heap_conservative = true;
+#endif
+	}
+
+	heap_open(true);
+	object_layout = heap_describe(sizeof(struct object), 0xf);
+	pointer_layout = heap_describe(sizeof(void *), 1);
+	if (!strcmp(graph, "random"))
+		count = build_random(n);
+	else if (!strcmp(graph, "tree"))
+		count = build_tree(n);
+	else if (!strcmp(graph, "list"))
+		count = build_list(n, false);
+	else if (!strcmp(graph, "shuffled"))
+		count = build_list(n, true);
+	else if (!strcmp(graph, "array"))
+		count = build_array(n);
+	else
+		return 2;
+
+	/* The first collection frees the unreachable rest; it is not counted. */
+	heap_collect();
+	for (t = 0; t < times; t++) {
+		mark = heap_mark_ns();
+		marked = heap_marked();
+		begun = now_ns();
+		heap_collect();
+		wall[t] = now_ns() - begun;
+		ns[t] = heap_mark_ns() - mark;
+		marked = heap_marked() - marked;
+	}
+
+	printf("objects=%" PRIu64 " marked=%" PRIu64 " huge_kib=%ld ns=", count, marked, huge_kib());
+	for (t = 0; t < times; t++)
+		printf("%s%" PRIu64, t ? "," : "", ns[t]);
+	printf(" wall=");
+	for (t = 0; t < times; t++)
+		printf("%s%" PRIu64, t ? "," : "", wall[t]);
+	report_end();
+	return 0;
+}
