@@ -242,12 +242,13 @@ void gca_close(struct gca_arena *a)
 	pthread_mutex_unlock(&gcl_arenas_lock);
 	if (!a->child)
 		gcl_pager_stop(a);
+	/* The process backend reads the areas of mutators that are still attached. */
+	a->be->close(&a->space, a->child);
 	while ((m = a->mutators)) {
 		a->mutators = m->next;
 		munmap(m->pub.area, m->area_size);
 		munmap(m, sizeof(*m));
 	}
-	a->be->close(&a->space, a->child);
 	while ((l = a->layouts)) {
 		a->layouts = l->next;
 		free(l);
