@@ -130,7 +130,7 @@ static void chain_publish(struct gca_mutator *m, u32 sc)
 	WRITE_ONCE(m->shared->current_slot[sc], m->first[sc]);
 }
 
-/**
+/*
  * gca_hand_back() - a slot's span returns to the central lists
  *
  * In an operation, under m->lock.  A span not swept yet is swept first: with

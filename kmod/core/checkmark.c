@@ -30,6 +30,7 @@
  * @layout: of a precise object with one
  * @bits: of a small precise object
  * @kind: enum gcarena_kind
+ * @small: described by its span's tail bitmap
  */
 struct frame {
 	u64 off, addr, words, next;
@@ -55,7 +56,7 @@ struct gca_check {
 	u32 reports;
 };
 
-/**
+/*
  * gca_check_prepare() - memory for the walk
  *
  * Outside the stop.  Return: 0 or -ENOMEM.

@@ -52,7 +52,7 @@ void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason)
 
 /* -------------------------------------------------------------------- pacing */
 
-/**
+/*
  * gca_pace() - when should the next cycle begin?
  *
  * After a cycle, or when a knob was turned.  Go's rule with the world stopped
@@ -348,7 +348,7 @@ int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 ti
 	return err == -EINTR ? 0 : err;	/* the rest is swept later */
 }
 
-/**
+/*
  * gca_collect() - a full cycle that begins after the call (Go's runtime.GC())
  *
  * Finishes a cycle that is under way first.  Parameters and result as

@@ -54,6 +54,7 @@ enum batch {
  * @words: to be looked at
  * @all: every word; else
  * @layout: repeats from word @phase of it; else, if NULL,
+ * @phase: see @layout
  * @bits: bit i: word i, of at most 64
  */
 struct shape {
@@ -378,7 +379,7 @@ static void worker_push(struct gca_worker *w, u64 entry)
 		gca_overflow_set(w->arena, gca_entry_off(entry));
 }
 
-/**
+/*
  * gca_grey_word() - grey what a word points to or into
  *
  * For words that have been copied: roots, ring entries, missed objects.
@@ -392,7 +393,7 @@ void gca_grey_word(struct gca_worker *w, u64 word)
 		worker_push(w, entry);
 }
 
-/**
+/*
  * gca_grey_conservative() - grey what the words of a stack or plain root name
  *
  * A word that is exactly the end of an object keeps that object too: loops of
@@ -440,7 +441,7 @@ static int copy_words(struct gca_worker *w, u64 *dst, u64 addr, u32 words)
 
 #define COPY_WORDS	64
 
-/**
+/*
  * gca_scan_faulting() - scan one entry with faults on
  *
  * In the owner's context only, and never in an operation: it may sleep.
@@ -602,7 +603,7 @@ static bool overflow_scan(struct gca_worker *w)
 	return any;
 }
 
-/**
+/*
  * gca_drain() - mark until no work is left that this worker can find
  *
  * Return: false if it was told to give up; its entries stay in the worker, for
@@ -623,7 +624,7 @@ bool gca_missed_pending(struct gca_arena *a)
 	return atomic_read(&a->nr_missed) > 0;
 }
 
-/**
+/*
  * gca_missed_scan() - scan missed objects in the caller's context, faults on
  *
  * For a thread of the owner: the pager, an assist, COLLECT's caller.  What is

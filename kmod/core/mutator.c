@@ -12,7 +12,7 @@
 #include "span.h"
 #include "workbuf.h"
 
-/**
+/*
  * gca_mutator_observe() - a cached span's free index, as far as it is believed
  *
  * Under m->lock.  An index that went back or beyond is replaced by the last good
@@ -35,7 +35,7 @@ u32 gca_mutator_observe(struct gca_mutator *m, u32 slot)
 	return index;
 }
 
-/**
+/*
  * gca_mutator_snapshot() - in the begin stop: fix what is old
  *
  * snap := free index for each cached span.  A thread that counts its critical
@@ -114,7 +114,7 @@ int gca_mutator_attach(struct gca_mutator *m)
 	return 0;
 }
 
-/**
+/*
  * gca_mutator_detach() - spans back, ring drained, off the list
  *
  * In any phase.  What the ring holds while marking is greyed first: it leaves

@@ -16,7 +16,7 @@
  */
 #include "core.h"
 
-/**
+/*
  * gca_op_begin() - enter an operation, waiting outside a closed gate
  *
  * The phase must be read after this, not before.

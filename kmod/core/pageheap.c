@@ -165,7 +165,7 @@ static void run_free(struct gca_arena *a, u32 page, u32 npages, bool dirty)
 
 /* --------------------------------------------------------------- chunks */
 
-/**
+/*
  * gca_chunk_grow() - make the metadata that gca_pages_alloc() found missing
  *
  * Called outside operations.  Return: 0 or -ENOMEM.
@@ -346,7 +346,7 @@ out:
 	return err;
 }
 
-/**
+/*
  * gca_pages_free() - a span's pages become a dirty free run
  *
  * With the phase off; the span is on no list and has no owner; its mark and

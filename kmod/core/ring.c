@@ -51,7 +51,7 @@ void gca_ring_discard(struct gca_mutator *m)
 	gca_spin_unlock(&m->lock);
 }
 
-/**
+/*
  * gca_settle() - empty the calling thread's ring
  *
  * With the phase off what is in it is of no interest to anybody.

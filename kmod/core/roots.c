@@ -96,7 +96,7 @@ static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 	return r->n > GCARENA_ROOTS_MAX || r->bytes > GCARENA_ROOT_BYTES_MAX ? -ENOSPC : 0;
 }
 
-/**
+/*
  * gca_roots_update() - remove ranges, then add others: all or nothing
  *
  * Calls are serialised by the port; made in the owner's context, faults on.
@@ -161,7 +161,7 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 
 /* ----------------------------------------------------------------- scanning */
 
-/**
+/*
  * gca_roots_scan_range() - grey what [start, start + len) names
  *
  * Return: 0; 1 if a page was not there and faults are off; < 0 if the cycle
@@ -298,7 +298,7 @@ bool gca_roots_missed(struct gca_worker *w)
 
 /* -------------------------------------------------------------- preparation */
 
-/**
+/*
  * gca_roots_prepare() - memory for the jobs of the next cycle
  *
  * Outside the stop.  Return: 0 or -ENOMEM.
@@ -337,7 +337,7 @@ int gca_roots_prepare(struct gca_arena *a)
 	return 0;
 }
 
-/**
+/*
  * gca_roots_begin() - in the begin stop: the jobs of this cycle
  *
  * Return: 0, or -EAGAIN if threads or ranges came since gca_roots_prepare().

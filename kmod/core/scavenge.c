@@ -50,7 +50,7 @@ u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
 	return gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep_pages(a));
 }
 
-/**
+/*
  * gca_scavenge_done() - runs from gca_scavenge_take() have been returned
  *
  * @runs is the port's own copy of what it handed out, not what the program says.

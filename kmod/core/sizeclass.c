@@ -23,14 +23,14 @@
 #define NELEMS_PRECISE(size, pages) \
 	((size) <= GCARENA_BITMAP_MAX ? GCARENA_BITMAP_OFFSET / (size) : NELEMS(size, pages))
 
-#define CLASS(size_, pages_)						\
+#define GCA_CLASS(size_, pages_)						\
 	{ MAGIC(size_), size_, NELEMS(size_, pages_) },			\
 	{ MAGIC(size_), size_, NELEMS_PRECISE(size_, pages_) },		\
 	{ MAGIC(size_), size_, NELEMS(size_, pages_) },			\
 	{ 0, 0, 0 },
 
 const struct gca_class gca_class[GCA_NR_PAGE_CLASSES] = {
-	GCARENA_SIZE_CLASSES(CLASS)
+	GCARENA_SIZE_CLASSES(GCA_CLASS)
 	/* A large span is one slot, whatever the offset: its magic is 0. */
 	[GCARENA_SPAN_CLASS(127, GCARENA_NOSCAN)] = { 0, 0, 1 },
 	[GCARENA_SPAN_CLASS(127, GCARENA_PRECISE)] = { 0, 0, 1 },

@@ -96,7 +96,7 @@ static void sweep_cached(struct gca_arena *a, struct gca_mutator *m)
 	gca_spin_unlock(&m->lock);
 }
 
-/**
+/*
  * gca_sweep_some() - sweep about @spans spans
  *
  * In an operation or with the gate closed.  Return: false if all are swept.
@@ -126,7 +126,7 @@ bool gca_sweep_some(struct gca_arena *a, unsigned int spans)
 
 #define SWEEP_BATCH	64
 
-/**
+/*
  * gca_sweep_finish() - sweep until every span is swept
  *
  * Return: 0; -EINTR if the caller should give up; or as gca_op_begin().
@@ -169,7 +169,7 @@ static void chunk_marks_clear(struct gca_arena *a, struct gca_chunk *c)
 	memset(c->overflow, 0, sizeof(c->overflow));
 }
 
-/**
+/*
  * gca_marks_clear() - after a void cycle: as if it had never begun
  *
  * With the gate closed and the phase off, outside the stop.  All mark bits are

@@ -54,7 +54,7 @@ struct gca_wbuf *gca_wbuf_get_missed(struct gca_arena *a)
 	return b;
 }
 
-/**
+/*
  * gca_worker_room() - make room for at least one push
  *
  * Return: false, and w->starved set, if no buffer is free.  The caller then
@@ -135,7 +135,7 @@ void gca_worker_balance(struct gca_worker *w)
 	gca_wbuf_put_full(a, b);
 }
 
-/**
+/*
  * gca_worker_miss() - an object's page was not there: for the missed list
  *
  * Without a buffer the object's span gets its overflow bit instead.
@@ -190,7 +190,7 @@ static void put_any(struct gca_arena *a, struct gca_wbuf **pb)
 		gca_wbuf_put_empty(a, b);
 }
 
-/**
+/*
  * gca_worker_publish() - put all entries where other workers find them (Go's dispose())
  *
  * The worker may go on with gca_worker_room().
