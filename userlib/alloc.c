@@ -119,6 +119,66 @@ static void shadow_out(struct gca_mutator *m)
 	}
 }
 
+/* *@p = @to if it is still @from and no refill came between. */
+static void move_current(struct gca_mutator *m, uint16_t *p, uint32_t generation, uint16_t from,
+			 uint16_t to)
+{
+#ifdef GCA_RSEQ
+	if (m->rseq) {
+		/* Aborted: the caller looks again. */
+		__asm__ __volatile__(
+			__GCA_SECTION_BEGIN
+			"cmpl %[gen], %c[ogen](%[m])\n\t"
+			"jne 2f\n\t"
+			"cmpw %w[from], (%[p])\n\t"
+			"jne 2f\n\t"
+			"movw %w[to], (%[p])\n\t"
+			__GCA_SECTION_END
+			__GCA_SECTION_ABORT("jmp 2b\n\t")
+			: : [rseq] "r" (m->rseq), [m] "r" (m), [gen] "r" (generation),
+			  [p] "r" (p), [from] "r" ((uint32_t)from), [to] "r" ((uint32_t)to),
+			  [ogen] "i" (offsetof(struct gca_mutator, generation))
+			: "rax", "memory", "cc");
+		return;
+	}
+#endif
+	/* Signal handlers do not allocate here. */
+	(void)generation;
+	if (*p == from)
+		__atomic_store_n(p, to, __ATOMIC_RELAXED);
+}
+
+/*
+ * The current span of @sc is exhausted: retire it and go on to the next, with
+ * signals open and without a system call.  Return: false if there is none.
+ */
+static bool advance(struct gca_mutator *m, uint32_t sc)
+{
+	uint16_t *current = &m->area->current_slot[sc], n;
+	struct gcarena_slot *s;
+	struct __gca_take t;
+
+	if (m->arena->slow)
+		return false;
+	t.generation = __atomic_load_n(&m->generation, __ATOMIC_RELAXED);
+	n = __atomic_load_n(current, __ATOMIC_RELAXED);
+	if (!n || n >= m->area->nr_slots)
+		return false;
+	s = &m->area->slot[n];
+	t.slot = s;
+	t.seen = __atomic_load_n(&s->free_index, __ATOMIC_RELAXED);
+	if (next_free(s, t.seen) < s->nelems)
+		return true;
+	/* Taken to the end: only then will the collector take it back. */
+	if (t.seen < s->nelems) {
+		t.index = s->nelems - 1;
+		if (!__gca_take_plain(m, &t))
+			return true;
+	}
+	move_current(m, current, t.generation, n, s->next);
+	return __atomic_load_n(current, __ATOMIC_RELAXED) != 0;
+}
+
 /*
  * The current span of @sc is exhausted: go on to the next, or fetch some.  All
  * signals are blocked.  Return: 0 or -errno, and GCARENA_WANT_*.
@@ -223,6 +283,8 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 		}
 		if (obj)
 			return (void *)obj;
+		if (advance(m, o->span_class))
+			continue;
 		if (gcl_dead(a))
 			return NULL;
 		sigs = gcl_block();

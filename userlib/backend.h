@@ -46,6 +46,7 @@ struct gca_space {
  *	memory may be given back
  * @attach: attach the caller; @area is its mutator area
  * @detach: detach it; unmaps the area
+ * @refill: called with all signals blocked
  * @collect: @paced: because of GCARENA_WANT_COLLECT, not by the user's wish
  * @serve: may sleep; takes no lock that an attached thread can hold
  * @wake: make a sleeping @serve return -ESRCH, for good

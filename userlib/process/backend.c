@@ -7,7 +7,7 @@
  * public ones and mean other things.
  *
  * The core's locks are not for signal handlers, but handlers may allocate: so
- * every entry blocks the signals.  The heap is an ordinary reservation, control
+ * every entry blocks the signals (the library does it around a refill).  The heap is an ordinary reservation, control
  * page and mutator areas are plain memory.
  */
 #define _GNU_SOURCE
@@ -263,15 +263,13 @@ static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 {
 	struct gca_process *p = gca_process_of(space);
 	struct gca_mutator *m = p->world.mutator;
-	struct gca_signals sigs;
 	int err;
 
 	if (!m || m->id != req->id)
 		return -EINVAL;
-	sigs = gca_signals_block();
 	err = gca_refill(m, req->span_class, &req->count, &req->flags);
-	req->flags |= process_wants(p);
-	gca_signals_restore(sigs);
+	if (req->flags & GCARENA_WANT_SERVE)
+		process_wants(p);
 	return err;
 }
 
