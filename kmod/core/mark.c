@@ -650,6 +650,8 @@ int gca_missed_scan(struct gca_arena *a, unsigned int mode)
 			gca_wbuf_put_missed(a, b);
 		else
 			gca_wbuf_put_empty(a, b);
+		/* A list on pages that are not there: one hand-over, not one an object. */
+		ok = ok && drain_local(&w);
 	}
 	gca_worker_fini(&w);
 	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
