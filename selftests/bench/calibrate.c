@@ -2,7 +2,7 @@
 /*
  * calibrate.c: what the machine itself can do, to hold a marker against.
  *
- * Usage: calibrate [MIB [nothp]]
+ * Usage: calibrate [MIB [huge|small]]
  *
  * Over a buffer as large as the graphs of mark.c: nanoseconds of a dependent
  * miss; of a miss with 12 independent chains in flight, in one thread and in
@@ -133,7 +133,7 @@ int main(int argc, char **argv)
 	double miss = 1e9, many = 1e9, two = 1e9, read = 0, x;
 	int i;
 
-	if (argc > 2 && !strcmp(argv[2], "nothp"))
+	if (argc > 2 && !strcmp(argv[2], "small"))
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	nr_lines = mib << 20 >> 6;
 	lines = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -2,7 +2,7 @@
 /*
  * mark.c: how long does it take to mark a graph?
  *
- * Usage: mark-HEAP GRAPH [OBJECTS [COLLECTIONS [conservative] [nothp]]]
+ * Usage: mark-HEAP GRAPH [OBJECTS [COLLECTIONS [conservative] [huge|small]]]
  *
  * Builds one graph of 64-byte objects, nothing of which is garbage but what the
  * graph leaves unreachable, and collects several times.  The graphs:
@@ -16,8 +16,12 @@
  * The time is the collector's own for marking: gcarena's statistics, bdwgc's
  * mark events.  The number of objects is counted here, by a walk that has
  * nothing to do with the collectors, and gcarena's count is held against it.
+ *
+ * With "huge" all memory of the process, whoever's heap it is, is put into huge
+ * pages before the first collection; with "small" there are none.
  */
 #include <inttypes.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #include "heap.h"
@@ -30,14 +34,14 @@ struct object {
 	uint64_t pad[3];
 };
 
-/* The one root: plain, in bss. */
-static void *root;
+/* The one root: plain, in bss.  Volatile, as the compiler sees that nobody reads it. */
+static void *volatile root;
 
 static heap_layout object_layout, pointer_layout;
 
 static struct object *object(uint64_t id)
 {
-	struct object *o = heap_new(object_layout, sizeof(*o));
+	struct object *o = heap_new_trimmed(object_layout, sizeof(*o));
 
 	o->id = id;
 	return o;
@@ -144,6 +148,32 @@ static uint64_t build_array(uint64_t n)
 	return n + 1;
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+#define HUGE	(2UL << 20)
+
+/* Put what is there of anonymous memory into huge pages; holes are skipped. */
+static void make_huge(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long lo, hi, p;
+	char line[512], mode[8], path[256];
+	int n;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		path[0] = '\0';
+		n = sscanf(line, "%lx-%lx %7s %*s %*s %*s %255s", &lo, &hi, mode, path);
+		if (n < 3 || mode[1] != 'w' || path[0] == '/')
+			continue;
+		madvise((void *)lo, hi - lo, MADV_HUGEPAGE);
+		for (p = (lo + HUGE - 1) & -HUGE; p + HUGE <= hi; p += HUGE)
+			madvise((void *)p, HUGE, MADV_COLLAPSE);
+	}
+	if (f)
+		fclose(f);
+}
+
 /* How much of this process is in huge pages? */
 static long huge_kib(void)
 {
@@ -164,13 +194,16 @@ int main(int argc, char **argv)
 	const char *graph = argc > 1 ? argv[1] : "random";
 	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 4000000;
 	unsigned int times = argc > 3 ? atoi(argv[3]) : 5, t;
-	uint64_t ns[MAX_COLLECTIONS], wall[MAX_COLLECTIONS], count, begun, mark, marked;
+	uint64_t ns[MAX_COLLECTIONS], wall[MAX_COLLECTIONS], count, begun, mark, marked = 0;
+	bool huge = false;
 	int i;
 
 	if (times > MAX_COLLECTIONS)
 		times = MAX_COLLECTIONS;
 	for (i = 4; i < argc; i++) {
-		if (!strcmp(argv[i], "nothp"))
+		if (!strcmp(argv[i], "huge"))
+			huge = true;
+		if (!strcmp(argv[i], "small"))
 			prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 #ifdef HEAP_GCARENA
 		if (!strcmp(argv[i], "conservative"))
@@ -193,6 +226,9 @@ int main(int argc, char **argv)
 		count = build_array(n);
 	else
 		return 2;
+
+	if (huge)
+		make_huge();
 
 	/* The first collection frees the unreachable rest; it is not counted. */
 	heap_collect();

@@ -67,7 +67,7 @@ static double hist_value(unsigned int b)
 	return (double)((b % HIST_SUB) + HIST_SUB + 1) * (1ULL << (b / HIST_SUB - 1));
 }
 
-static double hist_quantile(double q)
+static double hist_quantile(double q, uint64_t longest)
 {
 	uint64_t want = q * mon.nr_stops, sum = 0;
 	unsigned int b;
@@ -75,7 +75,7 @@ static double hist_quantile(double q)
 	for (b = 0; b < HIST_BUCKETS; b++) {
 		sum += mon.hist[b];
 		if (sum > want)
-			return hist_value(b);
+			return hist_value(b) < longest ? hist_value(b) : longest;
 	}
 	return 0;
 }
@@ -201,8 +201,8 @@ bool monitor_summary(uint64_t own_bytes)
 	       mon.peak_metadata / MIB, own_bytes / MIB, RSS_SLACK / MIB,
 	       held ? "held" : "NOT HELD");
 	printf("  stops           %" PRIu64 ": p50 %.2f ms, p99 %.2f ms, longest %.2f ms, "
-	       "together %.0f ms\n", s.stops, hist_quantile(0.5) / MS, hist_quantile(0.99) / MS,
-	       s.stop_ns_max / MS, s.stop_ns_total / MS);
+	       "together %.0f ms\n", s.stops, hist_quantile(0.5, s.stop_ns_max) / MS,
+	       hist_quantile(0.99, s.stop_ns_max) / MS, s.stop_ns_max / MS, s.stop_ns_total / MS);
 	printf("  marked          %" PRIu64 " objects, %.1f MiB in %.0f ms: %.0f %% by the thread in "
 	       "COLLECT, %.0f %% by the pager;\n"
 	       "                  %" PRIu64 " objects were not in memory at the first look, "
