@@ -46,14 +46,11 @@ static void plant_lock_order(void)
 /* Several, for a stale copy on a stack may keep one of them reachable. */
 static void plant_leak(void)
 {
-	void *volatile p;
 	int i;
 
-	for (i = 0; i < 16; i++) {
-		p = kmalloc(512, GFP_KERNEL);
-		barrier();
-	}
-	p = NULL;
+	for (i = 0; i < 16; i++)
+		if (!kmalloc(512, GFP_KERNEL))
+			break;
 }
 
 static int shared;
