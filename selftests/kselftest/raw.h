@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * raw.h: an arena by plain system calls, for tests that must do what the
+ * library never would.  No libgcarena here.
+ *
+ * Every call returns 0 or -errno, and every result is poisoned first, so that a
+ * test cannot mistake what it wrote for an answer.
+ */
+#ifndef GCT_RAW_H
+#define GCT_RAW_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <linux/gcarena.h>
+
+#include "harness.h"
+
+#define RAW_DEVICE	"/dev/gcarena"
+#define RAW_RESERVE	GCARENA_RESERVE_MIN
+#define RAW_POISON	0xa5
+
+struct raw {
+	int fd;
+	uint64_t id;
+	char *heap;
+	size_t heap_size;
+	volatile struct gcarena_control *control;
+	uint64_t heap_offset, control_offset;
+	struct gcarena_mutator *m;
+	struct gcarena_attach attach;
+};
+
+static inline int raw_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	return ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+}
+
+static inline int raw_open(void)
+{
+	int fd = open(RAW_DEVICE, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static inline int raw_create(int fd, uint64_t reserve, struct gcarena_create *c)
+{
+	memset(c, RAW_POISON, sizeof(*c));
+	c->size = sizeof(*c);
+	c->flags = 0;
+	c->features = 0;
+	c->reserve = reserve;
+	c->stop_signal = 0;
+	c->debug = 0;
+	return raw_ioctl(fd, GCARENA_IOC_CREATE, c);
+}
+
+static inline int raw_map(struct raw *r)
+{
+	void *p = mmap(NULL, r->heap_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+		       r->fd, (off_t)r->heap_offset);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	r->heap = p;
+	p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, r->fd, (off_t)r->control_offset);
+	if (p == MAP_FAILED)
+		return -errno;
+	r->control = p;
+	return 0;
+}
+
+static inline int raw_arena_of(struct raw *r, uint64_t reserve)
+{
+	struct gcarena_create c;
+	int err;
+
+	memset(r, 0, sizeof(*r));
+	r->fd = raw_open();
+	if (r->fd < 0)
+		return r->fd;
+	err = raw_create(r->fd, reserve, &c);
+	if (err) {
+		close(r->fd);
+		return err;
+	}
+	r->id = c.id;
+	r->heap_size = c.heap_size;
+	r->heap_offset = c.heap_offset;
+	r->control_offset = c.control_offset;
+	return 0;
+}
+
+/* Created and mapped. */
+static inline int raw_arena(struct raw *r)
+{
+	int err = raw_arena_of(r, RAW_RESERVE);
+
+	return err ? err : raw_map(r);
+}
+
+/* The calling thread's stack, as the library would find it. */
+static inline void raw_stack(__u64 *lo, __u64 *hi)
+{
+	pthread_attr_t attr;
+	void *p = NULL;
+	size_t len = 0;
+
+	if (!pthread_getattr_np(pthread_self(), &attr)) {
+		pthread_attr_getstack(&attr, &p, &len);
+		pthread_attr_destroy(&attr);
+	}
+	*lo = (uintptr_t)p;
+	*hi = (uintptr_t)p + len;
+}
+
+static inline void raw_attach_fill(struct gcarena_attach *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->size = sizeof(*a);
+	raw_stack(&a->stack_lo, &a->stack_hi);
+	memset(&a->id, RAW_POISON, sizeof(*a) - offsetof(struct gcarena_attach, id));
+}
+
+static inline int raw_attach_slots(struct raw *r, uint32_t nr_slots)
+{
+	struct gcarena_attach *a = &r->attach;
+	void *p;
+	int err;
+
+	raw_attach_fill(a);
+	a->nr_slots = nr_slots;
+	err = raw_ioctl(r->fd, GCARENA_IOC_ATTACH, a);
+	if (err)
+		return err;
+	p = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+		 (off_t)a->map_offset);
+	if (p == MAP_FAILED)
+		return -errno;
+	r->m = p;
+	return 0;
+}
+
+static inline int raw_attach(struct raw *r)
+{
+	return raw_attach_slots(r, 0);
+}
+
+static inline int raw_detach(struct raw *r)
+{
+	struct gcarena_detach d = { .size = sizeof(d), .id = r->attach.id };
+	int err = raw_ioctl(r->fd, GCARENA_IOC_DETACH, &d);
+
+	if (!err) {
+		munmap(r->m, r->attach.map_size);
+		r->m = NULL;
+	}
+	return err;
+}
+
+static inline int raw_refill(struct raw *r, uint32_t span_class, uint32_t count)
+{
+	struct gcarena_refill req = {
+		.size = sizeof(req), .id = r->attach.id,
+		.span_class = span_class, .count = count,
+	};
+
+	return raw_ioctl(r->fd, GCARENA_IOC_REFILL, &req);
+}
+
+static inline int raw_large(struct raw *r, uint64_t bytes, uint32_t kind, uint32_t layout,
+			    uint64_t *addr)
+{
+	struct gcarena_large req = {
+		.size = sizeof(req), .bytes = bytes, .kind = kind, .layout = layout,
+		.addr = 0xa5a5a5a5a5a5a5a5,
+	};
+	int err = raw_ioctl(r->fd, GCARENA_IOC_LARGE, &req);
+
+	if (addr)
+		*addr = req.addr;
+	return err;
+}
+
+static inline int raw_collect(struct raw *r, uint32_t flags, struct gcarena_collect *c)
+{
+	struct gcarena_collect mine, *p = c ? c : &mine;
+
+	memset(p, RAW_POISON, sizeof(*p));
+	p->size = sizeof(*p);
+	p->flags = flags;
+	p->timeout_ns = 0;
+	return raw_ioctl(r->fd, GCARENA_IOC_COLLECT, p);
+}
+
+static inline int raw_stats(struct raw *r, struct gcarena_stats *s)
+{
+	memset(s, RAW_POISON, sizeof(*s));
+	s->size = sizeof(*s);
+	s->flags = 0;
+	return raw_ioctl(r->fd, GCARENA_IOC_STATS, s);
+}
+
+static inline int raw_destroy(struct raw *r)
+{
+	struct gcarena_destroy d = { .size = sizeof(d) };
+
+	return raw_ioctl(r->fd, GCARENA_IOC_DESTROY, &d);
+}
+
+static inline void raw_close(struct raw *r)
+{
+	if (r->control)
+		munmap((void *)(uintptr_t)r->control, 4096);
+	if (r->m)
+		munmap(r->m, r->attach.map_size);
+	if (r->heap)
+		munmap(r->heap, r->heap_size);
+	close(r->fd);
+}
+
+/* Take the next free slot of a class that REFILL has filled; 0: none. */
+static inline uint64_t raw_take(struct raw *r, uint32_t span_class)
+{
+	uint32_t n = r->m->current_slot[span_class], i;
+	struct gcarena_slot *s;
+
+	for (; n; n = r->m->current_slot[span_class] = s->next) {
+		s = &r->m->slot[n];
+		for (i = s->free_index; i < s->nelems; i++)
+			if (!(s->bits[i / 64] >> (i % 64) & 1)) {
+				__atomic_store_n(&s->free_index, i + 1, __ATOMIC_RELEASE);
+				return s->base + (uint64_t)i * s->elem_size;
+			}
+		s->free_index = s->nelems;
+	}
+	return 0;
+}
+
+static inline uint64_t raw_alloc(struct raw *r, uint32_t span_class)
+{
+	uint64_t p = raw_take(r, span_class);
+
+	if (!p && !raw_refill(r, span_class, 4))
+		p = raw_take(r, span_class);
+	return p;
+}
+
+/* -------------------------------------------------------- the machine's state */
+
+/* A small number from a file, or -1. */
+static inline long gct_file_long(const char *path)
+{
+	char buf[64] = "";
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	return n > 0 ? strtol(buf, NULL, 10) : -1;
+}
+
+static inline int gct_file_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+#define gct_param_path(name)	"/sys/module/gcarena/parameters/" name
+
+/* Live arenas of all users. */
+static inline long gct_arenas(void)
+{
+	return gct_file_long("/sys/kernel/gcarena/arenas");
+}
+
+/* Within 5 s (of a stock guest) there are @n arenas. */
+static inline bool gct_arenas_become(long n)
+{
+	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
+
+	while (gct_arenas() != n && gct_now_ms() < end)
+		gct_sleep_ms(10);
+	return gct_arenas() == n;
+}
+
+static inline uint64_t gct_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state * 0x2545f4914f6cdd1dULL;
+}
+
+#endif /* GCT_RAW_H */
