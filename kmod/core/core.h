@@ -344,7 +344,9 @@ struct gca_layout {
 
 /* ------------------------------------------------------------------ markers */
 
-#define GCA_FIFO	16	/* objects prefetched ahead of the scan */
+#ifndef GCA_FIFO
+#define GCA_FIFO	16
+#endif	/* objects prefetched ahead of the scan */
 
 /**
  * struct gca_worker - a marking context: any thread that marks has one

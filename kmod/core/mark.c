@@ -18,8 +18,8 @@
  * Prefetching when an object is greyed, as Go does, gains nothing for a stack:
  * what was pushed last is popped at once.
  *
- * Object memory is read in *batches*: at most 64 objects or 2048 words inside
- * one GCA_UREAD window, because opening the window costs a fence that would
+ * Object memory is read in *batches*: at most 2048 words, or 64 objects of 64
+ * bytes, inside one GCA_UREAD window, because opening the window costs a fence that would
  * undo the prefetching if paid for each object.  Inside the window nothing out
  * of line is called; whatever needs more (a new buffer, a page that is not
  * there) ends the batch with the place to go on in w->cur and w->cur_word.
@@ -36,8 +36,8 @@
 #include "workbuf.h"
 #include "cycle.h"
 
-#define BATCH_OBJECTS	64
-#define BATCH_WORDS	2048
+#define BATCH_WORDS	2048	/* budget of a window: 16 KiB of words, or */
+#define OBJECT_WORDS	24	/* fewer with small objects: each costs as much as so many words */
 #define LATE_BATCHES	64	/* between looks at the age limit */
 
 enum batch {
@@ -196,130 +196,179 @@ static __always_inline u64 shape_bits(const struct shape *sh, u32 k, u32 *run)
 
 /* ------------------------------------------------------- inside a window */
 
-static __always_inline bool has_room(const struct gca_worker *w, const struct gca_wbuf *b)
+/**
+ * struct batch_state - the worker's state during a batch, in registers
+ * @v: the arena
+ * @obj: entries of the current buffer
+ * @n: how many
+ * @fifo_head: of the worker's FIFO
+ * @fifo_n: entries in it
+ * @starved: beyond GCA_WBUF_ENTRIES, use overflow bits
+ * @exclusive: no atomic operation is needed
+ * @objects: newly marked
+ * @bytes: in them
+ */
+struct batch_state {
+	struct gca_view v;
+	u64 *obj;
+	u32 n;
+	u32 fifo_head, fifo_n;
+	bool starved, exclusive;
+	u64 objects, bytes;
+};
+
+static __always_inline bool has_room(const struct batch_state *s)
 {
-	return b->n < GCA_WBUF_ENTRIES || w->starved;
+	return s->n < GCA_WBUF_ENTRIES || s->starved;
 }
 
-static __always_inline void push(struct gca_worker *w, struct gca_wbuf *b, u64 entry)
+static __always_inline void push(struct gca_worker *w, struct batch_state *s, u64 entry)
 {
-	u32 n = b->n;
-
-	if (likely(n < GCA_WBUF_ENTRIES)) {
-		b->obj[n] = entry;
-		b->n = n + 1;
-	} else {
+	if (likely(s->n < GCA_WBUF_ENTRIES))
+		s->obj[s->n++] = entry;
+	else
 		gca_overflow_set(w->arena, gca_entry_off(entry));
-	}
 }
 
-/* Grey what @word points to, if anything.  There is room. */
-static __always_inline void grey_in_window(struct gca_worker *w, struct gca_wbuf *b, u64 word)
+/* Grey what @word, which points into the reservation, names.  There is room. */
+static __always_inline void grey_in_window(struct gca_worker *w, struct batch_state *s, u64 word)
 {
 	struct gca_ref r;
-	u64 entry;
 
-	if (gca_find(w->arena, word, &r) && gca_grey_ref(w, &r, &entry) == GCA_GREY_QUEUE)
-		push(w, b, entry);
+	if (!gca_view_find(&s->v, word, &r) || !gca_mark_ref(&r, s->exclusive))
+		return;
+	s->objects++;
+	if (likely(!gca_pw_large(r.pw)))
+		s->bytes += gca_class[gca_pw_class(r.pw)].size;
+	else
+		s->bytes += gca_span(w->arena, r.head)->bytes;
+	if (gca_ref_scans(&r))
+		push(w, s, gca_entry(r.off, gca_pw_class(r.pw)));
 }
 
-/* Scan all words from *k on. */
-static __always_inline enum batch scan_all(struct gca_worker *w, struct gca_wbuf *b,
-					   const struct shape *sh, u32 *k, int *budget)
+/* Scan @n words from *k on. */
+static __always_inline enum batch scan_all(struct gca_worker *w, struct batch_state *s, u64 addr,
+					   u32 n, u32 *k, int *budget)
 {
+	u32 end = min_t(u32, n, *k + *budget), i;
 	u64 word;
-	u32 end = min_t(u32, sh->words, *k + *budget), i;
 
 	for (i = *k; i < end; i++) {
-		if (!has_room(w, b)) {
+		GCA_UREAD(word, addr + 8ULL * i, miss);
+		if (word - s->v.base >= s->v.size)
+			continue;
+		if (unlikely(!has_room(s))) {
 			*k = i;
 			return BATCH_ROOM;
 		}
-		GCA_UREAD(word, sh->addr + 8ULL * i, miss);
-		grey_in_window(w, b, word);
+		grey_in_window(w, s, word);
 	}
 	*budget -= end - *k;
 	*k = end;
-	return end < sh->words ? BATCH_BUDGET : BATCH_GOES_ON;
+	return end < n ? BATCH_BUDGET : BATCH_GOES_ON;
 miss:
 	return BATCH_MISS;
 }
 
-/* Scan the words that the shape's pattern names, from *k on. */
-static __always_inline enum batch scan_pattern(struct gca_worker *w, struct gca_wbuf *b,
-					       const struct shape *sh, u32 *k, int *budget)
+/* Scan the words at @addr that @bits names. */
+static __always_inline enum batch scan_bits(struct gca_worker *w, struct batch_state *s, u64 addr,
+					    u64 bits)
 {
-	u64 bits, word;
-	u32 run;
+	u64 word;
 
-	while (*k < sh->words) {
-		if (*budget <= 0)
-			return BATCH_BUDGET;
-		for (bits = shape_bits(sh, *k, &run); bits; bits &= bits - 1) {
-			if (!has_room(w, b))
-				return BATCH_ROOM;	/* this run again */
-			GCA_UREAD(word, sh->addr + 8ULL * (*k + __ffs64(bits)), miss);
-			grey_in_window(w, b, word);
-		}
-		*k += run;
-		*budget -= run;
+	for (; bits; bits &= bits - 1) {
+		GCA_UREAD(word, addr + 8ULL * __ffs64(bits), miss);
+		if (word - s->v.base >= s->v.size)
+			continue;
+		if (unlikely(!has_room(s)))
+			return BATCH_ROOM;
+		grey_in_window(w, s, word);
 	}
 	return BATCH_GOES_ON;
 miss:
 	return BATCH_MISS;
 }
 
+/* Scan the words that the shape's pattern names, from *k on. */
+static __always_inline enum batch scan_shape(struct gca_worker *w, struct batch_state *s,
+					     const struct shape *sh, u32 *k, int *budget)
+{
+	enum batch ret;
+	u64 bits;
+	u32 run;
+
+	while (*k < sh->words) {
+		if (*budget <= 0)
+			return BATCH_BUDGET;
+		bits = shape_bits(sh, *k, &run);
+		ret = scan_bits(w, s, sh->addr + 8ULL * *k, bits);
+		if (ret != BATCH_GOES_ON)
+			return ret;	/* this run again */
+		*k += run;
+		*budget -= run;
+	}
+	return BATCH_GOES_ON;
+}
+
 /* Scan one entry from word *k on. */
-static __always_inline enum batch scan_entry(struct gca_worker *w, struct gca_wbuf *b, u64 *entry,
-					     u32 *k, int *budget)
+static __always_inline enum batch scan_entry(struct gca_worker *w, struct batch_state *s,
+					     u64 *entry, u32 *k, int *budget)
 {
 	unsigned int sc = gca_entry_class(*entry);
 	struct gca_arena *a = w->arena;
 	struct shape sh = {};
 	u64 lo, hi = 0, next;
 
-	if (unlikely(sc >= GCARENA_NR_SPAN_CLASSES)) {
-		if (!has_room(w, b))
-			return BATCH_ROOM;
-		next = shape_oblet(a, &sh, entry);
-		if (next)
-			push(w, b, next);
-		return sh.all ? scan_all(w, b, &sh, k, budget) :
-				scan_pattern(w, b, &sh, k, budget);
-	}
-	if ((sc & 3) == GCARENA_CONSERVATIVE) {
-		shape_all(a, &sh, *entry);
-		return scan_all(w, b, &sh, k, budget);
-	}
-	if (gca_class[sc].size <= GCARENA_BITMAP_MAX) {
-		GCA_UREAD(lo, tail_addr(a, *entry), miss);
-		if (tail_split(*entry))
-			GCA_UREAD(hi, tail_addr(a, *entry) + 8, miss);
-		shape_tail(a, &sh, *entry, lo, hi);
-	} else {
-		GCA_UREAD(lo, a->base + gca_entry_off(*entry), miss);
+	if (likely(sc < GCARENA_NR_SPAN_CLASSES)) {
+		if ((sc & 3) == GCARENA_CONSERVATIVE)
+			return scan_all(w, s, s->v.base + gca_entry_off(*entry), words_of(*entry),
+					k, budget);
+		if (gca_class[sc].size <= GCARENA_BITMAP_MAX) {
+			GCA_UREAD(lo, tail_addr(a, *entry), miss);
+			if (tail_split(*entry))
+				GCA_UREAD(hi, tail_addr(a, *entry) + 8, miss);
+			shape_tail(a, &sh, *entry, lo, hi);
+			*k = sh.words;	/* scanned whole or again whole */
+			*budget -= sh.words;
+			return scan_bits(w, s, sh.addr, sh.bits);
+		}
+		GCA_UREAD(lo, s->v.base + gca_entry_off(*entry), miss);
 		shape_header(a, &sh, *entry, lo);
+		return scan_shape(w, s, &sh, k, budget);
 	}
-	return scan_pattern(w, b, &sh, k, budget);
+	if (!has_room(s))
+		return BATCH_ROOM;
+	next = shape_oblet(a, &sh, entry);
+	if (next)
+		push(w, s, next);
+	return sh.all ? scan_all(w, s, sh.addr, sh.words, k, budget) :
+			scan_shape(w, s, &sh, k, budget);
 miss:
 	return BATCH_MISS;
 }
 
 /* Move entries from the stack to the FIFO, prefetching, and take the oldest. */
-static __always_inline u64 next_entry(struct gca_worker *w, struct gca_wbuf *b)
+static __always_inline u64 next_entry(struct gca_worker *w, struct batch_state *s)
 {
 	u64 entry;
 
-	while (w->fifo_n < GCA_FIFO && b->n) {
-		entry = b->obj[--b->n];
-		prefetch((void *)(unsigned long)(w->arena->base + gca_entry_off(entry)));
-		w->fifo[(w->fifo_head + w->fifo_n++) % GCA_FIFO] = entry;
+	while (s->n) {
+		entry = s->obj[--s->n];
+		if (!s->n && !s->fifo_n)
+			return entry;	/* a list: nothing to overlap with */
+		prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
+		if (s->fifo_n == GCA_FIFO) {
+			swap(entry, w->fifo[s->fifo_head]);
+			s->fifo_head = (s->fifo_head + 1) % GCA_FIFO;
+			return entry;
+		}
+		w->fifo[(s->fifo_head + s->fifo_n++) % GCA_FIFO] = entry;
 	}
-	if (!w->fifo_n)
+	if (!s->fifo_n)
 		return 0;
-	entry = w->fifo[w->fifo_head];
-	w->fifo_head = (w->fifo_head + 1) % GCA_FIFO;
-	w->fifo_n--;
+	entry = w->fifo[s->fifo_head];
+	s->fifo_head = (s->fifo_head + 1) % GCA_FIFO;
+	s->fifo_n--;
 	return entry;
 }
 
@@ -329,42 +378,54 @@ static __always_inline u64 next_entry(struct gca_worker *w, struct gca_wbuf *b)
  */
 static enum batch mark_batch(struct gca_worker *w)
 {
-	int objects = BATCH_OBJECTS, budget = BATCH_WORDS;
 	struct gca_arena *a = w->arena;
-	struct gca_wbuf *b = w->buf;
+	int budget = BATCH_WORDS;
+	struct batch_state s = {
+		.v = gca_view(a),
+		.obj = w->buf->obj,
+		.n = w->buf->n,
+		.fifo_head = w->fifo_head,
+		.fifo_n = w->fifo_n,
+		.starved = w->starved,
+		.exclusive = w->exclusive,
+	};
+	bool pretend = a->debug & GCARENA_DEBUG_MISS;
 	u64 entry = w->cur;
 	u32 k = w->cur_word;
 	enum batch ret;
 
 	if (!GCA_UREAD_BEGIN(a))
 		return BATCH_MISS;
-	w->cur = 0;
 	for (;;) {
 		if (!entry) {
 			k = 0;
-			entry = next_entry(w, b);
+			entry = next_entry(w, &s);
 			if (!entry) {
 				ret = BATCH_EMPTY;
 				break;
 			}
 		}
-		if (unlikely(a->debug & GCARENA_DEBUG_MISS) && !(objects % 16)) {
-			ret = BATCH_MISS;
+		ret = unlikely(pretend) && !(s.objects % 16) ?
+		      BATCH_MISS : scan_entry(w, &s, &entry, &k, &budget);
+		if (unlikely(ret != BATCH_GOES_ON))
 			break;
-		}
-		ret = scan_entry(w, b, &entry, &k, &budget);
-		if (ret != BATCH_GOES_ON)
-			break;
-		w->scanned += k * 8;
 		entry = 0;
-		if (--objects <= 0 || budget <= 0) {
+		budget -= OBJECT_WORDS;
+		if (budget <= 0) {
 			ret = BATCH_BUDGET;
 			break;
 		}
 	}
 	GCA_UREAD_END();
+
 	w->cur = entry;
 	w->cur_word = k;
+	w->buf->n = s.n;
+	w->fifo_head = s.fifo_head;
+	w->fifo_n = s.fifo_n;
+	w->objects += s.objects;
+	w->bytes += s.bytes;
+	w->scanned += 8 * (u64)(BATCH_WORDS - budget);	/* what is paced: Go's scan work */
 	return ret;
 }
 
@@ -386,11 +447,15 @@ static void worker_push(struct gca_worker *w, u64 entry)
  */
 void gca_grey_word(struct gca_worker *w, u64 word)
 {
+	struct gca_view v = gca_view(w->arena);
 	struct gca_ref r;
-	u64 entry;
 
-	if (gca_find(w->arena, word, &r) && gca_grey_ref(w, &r, &entry) == GCA_GREY_QUEUE)
-		worker_push(w, entry);
+	if (!gca_view_find(&v, word, &r) || !gca_mark_ref(&r, w->exclusive))
+		return;
+	w->objects++;
+	w->bytes += gca_slot_bytes(w->arena, r.pw, r.head);
+	if (gca_ref_scans(&r))
+		worker_push(w, gca_entry(r.off, gca_pw_class(r.pw)));
 }
 
 /*
@@ -556,8 +621,8 @@ static bool overflow_span(struct gca_worker *w, u32 head)
 			index = 64 * i + __ffs64(marks);
 			if (w->buf->n == GCA_WBUF_ENTRIES && !drain_local(w))
 				return false;
-			push(w, w->buf, gca_entry(((u64)head << GCARENA_PAGE_SHIFT) +
-						  (u64)index * c->size, gca_pw_class(pw)));
+			worker_push(w, gca_entry(((u64)head << GCARENA_PAGE_SHIFT) +
+						 (u64)index * c->size, gca_pw_class(pw)));
 		}
 	}
 	return drain_local(w);

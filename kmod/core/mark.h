@@ -79,36 +79,27 @@ static __always_inline bool gca_mark_bit(u64 *word, unsigned int index, bool exc
 	return true;
 }
 
-enum gca_grey {
-	GCA_GREY_NONE,	/* not an old object, already marked, or pointer-free */
-	GCA_GREY_QUEUE,	/* newly marked: *entry is to be queued */
-};
-
 /**
- * gca_grey_ref() - mark the object that gca_find() found
- * @w: worker; its counts are raised
- * @r: object
- * @entry: out, for GCA_GREY_QUEUE
+ * gca_mark_ref() - mark the object that gca_find() found
+ *
+ * Return: true if it is an old object and was not marked.
  */
-static __always_inline enum gca_grey gca_grey_ref(struct gca_worker *w, const struct gca_ref *r,
-						  u64 *entry)
+static __always_inline bool gca_mark_ref(const struct gca_ref *r, bool exclusive)
 {
-	struct gca_arena *a = w->arena;
-	u64 *pair = gca_pair(a, r->head, r->index / 64);
-	unsigned int sc = gca_pw_class(r->pw);
+	u64 *pair = &r->chunk->bits[(r->head % GCA_CHUNK_PAGES) * GCA_BIT_WORDS * 2 +
+				    r->index / 64 * 2];
 
 	if (READ_ONCE(pair[0]) >> (r->index & 63) & 1)
-		return GCA_GREY_NONE;
-	if (!gca_is_old(r->pw, READ_ONCE(pair[1]), r->index))
-		return GCA_GREY_NONE;
-	if (!gca_mark_bit(&pair[0], r->index, w->exclusive))
-		return GCA_GREY_NONE;
-	w->objects++;
-	w->bytes += gca_slot_bytes(a, r->pw, r->head);
-	if ((sc & 3) == GCARENA_NOSCAN)
-		return GCA_GREY_NONE;
-	*entry = gca_entry(r->off, sc);
-	return GCA_GREY_QUEUE;
+		return false;
+	if (unlikely(!gca_is_old(r->pw, READ_ONCE(pair[1]), r->index)))
+		return false;
+	return gca_mark_bit(&pair[0], r->index, exclusive);
+}
+
+/** gca_ref_scans() - may the object hold pointers? */
+static __always_inline bool gca_ref_scans(const struct gca_ref *r)
+{
+	return gca_pw_kind(r->pw) != GCARENA_NOSCAN;
 }
 
 void gca_grey_word(struct gca_worker *w, u64 word);

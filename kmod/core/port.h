@@ -12,7 +12,7 @@
  * u8..u64, s64, READ_ONCE, WRITE_ONCE, smp_mb, smp_load_acquire,
  * smp_store_release, cmpxchg, xchg, atomic64_t, atomic_t and their plain
  * operations, list_head, min, max, clamp, hweight64, __ffs64, fls64, likely,
- * unlikely, prefetch, array_index_nospec, WARN_ON_ONCE, BUILD_BUG_ON,
+ * unlikely, prefetch, OPTIMIZER_HIDE_VAR, array_index_nospec, WARN_ON_ONCE, BUILD_BUG_ON,
  * container_of, ALIGN, DIV_ROUND_UP, U32_MAX, U64_MAX, check_add_overflow,
  * the errno values, memcpy, memset and pr_warn_ratelimited; and by names of
  * its own:

@@ -48,8 +48,10 @@ static __always_inline struct gca_span *gca_span(const struct gca_arena *a, u32 
  * @head: number of that page
  * @index: slot
  * @off: offset of the slot in the heap
+ * @chunk: that @head is in
  */
 struct gca_ref {
+	struct gca_chunk *chunk;
 	u64 pw;
 	u32 head;
 	u32 index;
@@ -57,36 +59,75 @@ struct gca_ref {
 };
 
 /**
- * gca_find() - the slot that a word points to or into
+ * struct gca_view - what of an arena a marker reads for each word
+ *
+ * Constant while marking.  A copy in local variables stays in registers, where
+ * the arena's fields would be loaded again after each store.
+ */
+struct gca_view {
+	u64 base, size;
+	struct gca_chunk **chunk;
+};
+
+static __always_inline struct gca_view gca_view(const struct gca_arena *a)
+{
+	return (struct gca_view){ a->base, a->size, a->chunk };
+}
+
+static __always_inline struct gca_chunk *gca_view_chunk(const struct gca_view *v, u32 page)
+{
+	return READ_ONCE(v->chunk[page / GCA_CHUNK_PAGES]);
+}
+
+/**
+ * gca_view_find() - the slot that a word points to or into
  *
  * Any word is allowed.  It becomes an index only after the range test, masked
  * to the reservation, whose chunk table has no unused entry: so no index out of
  * range exists even speculatively.  Tail bytes of a span belong to no slot.
  */
-static __always_inline bool gca_find(const struct gca_arena *a, u64 word, struct gca_ref *r)
+static __always_inline bool gca_view_find(const struct gca_view *v, u64 word, struct gca_ref *r)
 {
-	u64 off = word - a->base;
+	u64 off = word - v->base, o, start;
 	const struct gca_class *c;
-	u64 o;
 
-	if (off >= a->size)
+	if (off >= v->size)
 		return false;
-	off &= a->size - 1;
+	off &= v->size - 1;
 	r->head = off >> GCARENA_PAGE_SHIFT;
-	r->pw = READ_ONCE(*gca_pw(a, r->head));
-	if (!(r->pw & GCA_PW_INUSE))
-		return false;
-	if (unlikely(r->pw & GCA_PW_INTERIOR)) {
+	r->chunk = gca_view_chunk(v, r->head);
+	r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
+	if (unlikely((r->pw & (GCA_PW_INUSE | GCA_PW_INTERIOR)) != GCA_PW_INUSE)) {
+		if (!(r->pw & GCA_PW_INUSE))
+			return false;
 		r->head = gca_pw_head(r->pw);
-		r->pw = READ_ONCE(*gca_pw(a, r->head));
+		r->chunk = gca_view_chunk(v, r->head);
+		r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
 	}
 	c = &gca_class[gca_pw_class(r->pw)];
 	o = off - ((u64)r->head << GCARENA_PAGE_SHIFT);
 	r->index = (o * c->magic) >> 32;
-	if (r->index >= c->nelems)
+	if (unlikely(r->index >= c->nelems))
 		return false;
-	r->off = off - o + (u64)r->index * c->size;
+	/*
+	 * Most words point to the start of an object.  A branch, which is
+	 * predicted, lets the load of the object begin before the division is
+	 * done; arithmetic would make it wait.
+	 */
+	r->off = off;
+	start = r->index * c->size;
+	if (unlikely(o != start)) {
+		OPTIMIZER_HIDE_VAR(start);
+		r->off = off - o + start;
+	}
 	return true;
+}
+
+static __always_inline bool gca_find(const struct gca_arena *a, u64 word, struct gca_ref *r)
+{
+	struct gca_view v = gca_view(a);
+
+	return gca_view_find(&v, word, r);
 }
 
 /** gca_index_in() - base <= index < snap, of a page word */

@@ -60,6 +60,7 @@ typedef __s64 s64;
 
 /* --------------------------------------------------------- compiler's words */
 
+#define OPTIMIZER_HIDE_VAR(var)	__asm__ ("" : "+r" (var))
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define unlikely(x)	__builtin_expect(!!(x), 0)
 #define prefetch(p)	__builtin_prefetch(p)
