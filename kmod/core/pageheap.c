@@ -400,9 +400,24 @@ u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run 
 		unsigned int f = fls64(h->dirty.fl) - 1, i = fls64(h->dirty.sl[f]) - 1;
 		struct gca_span *s = list_first_entry(&h->dirty.list[f][i], struct gca_span, link);
 
-		if (s->npages < min_pages)
+		u32 page = s->page, npages = s->npages, rest = 0;
+
+		if (npages < min_pages)
 			break;
+		/*
+		 * No more than asked for: what goes beyond comes back as page
+		 * faults before the next cycle.  A longer run may have inner
+		 * chunks, which have no place for a tag; it goes whole.
+		 */
+		if (npages <= GCA_CHUNK_PAGES)
+			rest = npages - clamp(h->free_dirty - keep_pages, min_pages, npages);
 		run_untag(a, s);
+		if (rest)
+			run_tag(a, page, rest, true);
+		s = gca_span(a, page + rest);
+		s->page = page + rest;
+		s->npages = npages - rest;
+		s->dirty = true;
 		s->state = GCA_SPAN_RETURNING;
 		h->returning += s->npages;
 		runs[n].start = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
@@ -430,7 +445,7 @@ static void bins_init(struct gca_bins *b)
 {
 	unsigned int f, i;
 
-	for (f = 0; f < GCA_FL + 4; f++)
+	for (f = 0; f < GCA_FL; f++)
 		for (i = 0; i < GCA_SL; i++)
 			INIT_LIST_HEAD(&b->list[f][i]);
 }
