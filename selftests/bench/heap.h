@@ -88,9 +88,12 @@ static inline void heap_open(bool manual)
 	heap_must(heap_m, heap_m ? "" : gca_strerror());
 }
 
+/* Which of the first 64 words are pointers; none of the rest is. */
 static inline heap_layout heap_describe(size_t size, uint64_t pointers)
 {
-	return heap_must(gca_layout(heap_arena, size, &pointers), "no layout");
+	uint64_t bitmap[GCARENA_LAYOUT_MAX / 512] = { pointers };
+
+	return heap_must(gca_layout(heap_arena, size, bitmap), "no layout");
 }
 
 static inline void *heap_new(heap_layout l, size_t size)

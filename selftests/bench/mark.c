@@ -95,25 +95,16 @@ static uint64_t build_random(uint64_t n)
 	return count;
 }
 
-static struct object *build_subtree(uint64_t n)
+/* Complete but for its lowest level. */
+static struct object *build_tree(uint64_t n)
 {
 	struct object *o = object(n);
 
-	if (n >= 3) {
-		o->p[0] = build_subtree(n / 2);
-		o->p[1] = build_subtree(n / 2);
-	}
+	if (n > 1)
+		o->p[0] = build_tree(n / 2);
+	if (n > 2)
+		o->p[1] = build_tree((n - 1) / 2);
 	return o;
-}
-
-static uint64_t build_tree(uint64_t n)
-{
-	uint64_t size = 1;
-
-	while (2 * size + 1 <= n)
-		size = 2 * size + 1;
-	root = build_subtree(size);
-	return size;
 }
 
 static uint64_t build_list(uint64_t n, bool shuffle)
@@ -217,7 +208,7 @@ int main(int argc, char **argv)
 	if (!strcmp(graph, "random"))
 		count = build_random(n);
 	else if (!strcmp(graph, "tree"))
-		count = build_tree(n);
+		root = build_tree(count = n);
 	else if (!strcmp(graph, "list"))
 		count = build_list(n, false);
 	else if (!strcmp(graph, "shuffled"))
