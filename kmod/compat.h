@@ -27,11 +27,11 @@ static inline void gca_vm_flags(struct vm_area_struct *vma, vm_flags_t set, vm_f
 #endif
 }
 
-/* The first argument of kobj_type.get_ownership. */
+/* Qualifies the first argument of kobj_type.get_ownership. */
 #ifdef GCA_HAVE_CONST_OWNERSHIP
-typedef const struct kobject gca_owned_kobject;
+#define gca_owned const
 #else
-typedef struct kobject gca_owned_kobject;
+#define gca_owned
 #endif
 
 #endif /* GCA_COMPAT_H */

@@ -73,7 +73,7 @@ struct gca_process {
 	unsigned int refs;
 	struct mm_struct *mm;
 	struct gca_user *user;
-	struct mutex lock;
+	struct mutex lock;		/* shells */
 	struct list_head shells;
 };
 
@@ -138,7 +138,7 @@ struct gca_lent {
  * @reserve: bytes charged to the user
  * @stats: our reference is dropped in ->release
  * @control: the control page; until death
- * @lock: layouts, roots, configuration, attach and detach
+ * @lock: layouts, roots, configuration
  * @cycle_lock: a cycle runs; outermost, so that an attach waits for its end
  * @map_lock: @state, @thread, and the mapping state below
  * @heap_mapped: the heap's one mmap has happened
@@ -173,10 +173,10 @@ struct gca_shell {
 	struct gca_stats *stats;
 	struct gca_pages control;
 
-	struct mutex lock;
-	struct mutex cycle_lock;
+	struct mutex lock;		/* layouts, roots, configuration */
+	struct mutex cycle_lock;	/* a cycle; attach and detach */
 
-	spinlock_t map_lock;
+	spinlock_t map_lock;		/* and the state */
 	bool heap_mapped;
 	bool control_mapped;
 	unsigned int control_vmas;
@@ -185,7 +185,7 @@ struct gca_shell {
 
 	wait_queue_head_t gate_wq;
 
-	spinlock_t pager_lock;
+	spinlock_t pager_lock;		/* who serves, and what is asked */
 	struct task_struct *pager;
 	bool pager_ready, scanning;
 	u64 scan_wanted, scan_done;
@@ -198,9 +198,9 @@ struct gca_shell {
 
 /* Offsets in the file: told to the user, who must not compute them. */
 #define GCA_HEAP_OFFSET		0ULL
-#define GCA_CONTROL_OFFSET	(1ULL << 42)
-#define GCA_MUTATOR_OFFSET	(1ULL << 43)	/* plus id * GCA_MUTATOR_STRIDE */
-#define GCA_MUTATOR_STRIDE	(1ULL << 24)
+#define GCA_CONTROL_OFFSET	BIT_ULL(42)
+#define GCA_MUTATOR_OFFSET	BIT_ULL(43)	/* plus id * GCA_MUTATOR_STRIDE */
+#define GCA_MUTATOR_STRIDE	BIT_ULL(24)
 
 /* What CREATE set before LIVE is visible to who sees LIVE. */
 static inline int gca_shell_state(const struct gca_shell *s)

@@ -95,7 +95,7 @@ struct gca_stats {
 	struct kobject kobj;
 	kuid_t uid;
 	kgid_t gid;
-	spinlock_t lock;
+	spinlock_t lock;	/* writers of value */
 	u64 value[GCA_NR_COUNTERS];
 };
 
@@ -139,7 +139,7 @@ static void gca_stats_release(struct kobject *kobj)
 		wake_up_all(&gca_stats_wq);
 }
 
-static void gca_stats_ownership(gca_owned_kobject *kobj, kuid_t *uid, kgid_t *gid)
+static void gca_stats_ownership(gca_owned struct kobject *kobj, kuid_t *uid, kgid_t *gid)
 {
 	const struct gca_stats *o = container_of(kobj, struct gca_stats, kobj);
 
