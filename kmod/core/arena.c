@@ -96,7 +96,8 @@ err:
 /** gca_arena_map() - the heap's address is known now */
 void gca_arena_map(struct gca_arena *a, u64 base)
 {
-	smp_store_release(&a->base, base);
+	/* Nothing is allocated, so nothing looks up an address, before. */
+	WRITE_ONCE(a->base, base);
 }
 
 struct gca_layout_table {
@@ -181,6 +182,7 @@ static int layout_table_grow(struct gca_arena *a)
 		memcpy(t->layout, a->layout, a->nr_layouts * sizeof(t->layout[0]));
 	a->layout_table = t;
 	a->layout_room = room;
+	/* The copied entries before the table: markers load it by READ_ONCE(). */
 	smp_store_release(&a->layout, t->layout);
 	return 0;
 }
@@ -217,7 +219,8 @@ int gca_layout_add(struct gca_arena *a, u64 elem_size, const u64 *bits, u32 *id)
 	memcpy(l->bits, bits, n * sizeof(u64));
 	*id = a->nr_layouts;
 	WRITE_ONCE(a->layout[*id], l);
-	smp_store_release(&a->nr_layouts, *id + 1);	/* pairs with layout_of() */
+	/* pairs with the acquire in layout_of() */
+	smp_store_release(&a->nr_layouts, *id + 1);
 	return 0;
 }
 

@@ -224,7 +224,8 @@ static void walk(struct gca_arena *a)
 			continue;
 		}
 		addr = f->addr + 8 * f->next;
-		n = min_t(u64, min_t(u64, READ_WORDS, f->words - f->next), (4096 - addr % 4096) / 8);
+		n = min_t(u64, READ_WORDS, f->words - f->next);
+		n = min_t(u64, n, (4096 - addr % 4096) / 8);
 		if (!check_read(a, buf, addr, n)) {
 			f->next += n;
 			continue;

@@ -158,7 +158,8 @@ struct gca_span {
  * @next: index + 1 of the next buffer on a global list
  * @n: entries
  * @index: of this buffer: chunk * GCA_WBUFS + position in the chunk
- * @obj: entries, see GCA_ENTRY in mark.h
+ * @__pad: none
+ * @obj: entries, see gca_entry() in mark.h
  */
 struct gca_wbuf {
 	u32 next;
@@ -197,7 +198,7 @@ struct gca_inner {
 
 /* --------------------------------------------------------------- page heap */
 
-#define GCA_FL		24	/* first level: power of two of pages */
+#define GCA_FL		28	/* first level: power of two of pages */
 #define GCA_SL_SHIFT	3
 #define GCA_SL		(1 << GCA_SL_SHIFT)
 
@@ -209,8 +210,8 @@ struct gca_inner {
  */
 struct gca_bins {
 	u32 fl;
-	u8 sl[GCA_FL + 4];
-	struct list_head list[GCA_FL + 4][GCA_SL];
+	u8 sl[GCA_FL];
+	struct list_head list[GCA_FL][GCA_SL];
 };
 
 /**
@@ -278,7 +279,12 @@ struct gca_twin {
  * @free_slot: head of the chain of free slots
  * @nr_free: free slots
  * @clock: next slot to evict
- * @stack_lo: and the following: bounds told at attach
+ * @stack_lo: of the thread's stack, as told at attach
+ * @stack_hi: its end
+ * @altstack_lo: of the alternate signal stack, or 0
+ * @altstack_hi: its end
+ * @tls_lo: of static TLS and thread descriptor, or 0
+ * @tls_hi: its end
  * @epoch: control-page epoch up to which the stack has been scanned
  * @port: the port's own
  */
@@ -315,6 +321,8 @@ static inline size_t gca_mutator_bytes(u32 nr_slots)
  * @n: ranges
  * @bytes: in all of them
  * @jobs: blocks of GCA_ROOT_BLOCK bytes in all of them
+ * @alloc_bytes: of this structure
+ * @refs: arena and running cycle; under mutators_lock
  * @range: sorted by start
  * @first_job: of each range, in the array behind @range
  *
@@ -334,6 +342,7 @@ struct gca_roots {
 /**
  * struct gca_layout - where the pointers of a type are
  * @words: of one element; objects repeat it
+ * @__pad: none
  * @bits: bit i: word i is a pointer
  */
 struct gca_layout {
@@ -354,7 +363,9 @@ struct gca_layout {
  * @buf: entries are pushed and popped here; NULL only without any buffer
  * @spare: second buffer: hysteresis between the local stack and the global lists
  * @missed: objects whose pages a no-fault read did not find
- * @fifo: entries taken from @buf and prefetched, oldest at @fifo_head
+ * @fifo: entries taken from @buf and prefetched
+ * @fifo_head: oldest
+ * @fifo_n: how many
  * @cur: entry being scanned when a batch ended, 0: none
  * @cur_word: word of @cur to go on with
  * @exclusive: no other marker exists: marking needs no atomic operation
@@ -362,7 +373,12 @@ struct gca_layout {
  * @may_fault: the thread is the owner's and outside operations
  * @faulting: what misses is scanned at once, with faults on
  * @mode: index into gca_totals.mark_ns
- * @objects: and the following: counts since the last gca_worker_flush()
+ * @objects: newly marked since gca_worker_publish(), as all that follow
+ * @bytes: in them
+ * @scanned: scan work in bytes
+ * @nr_missed: objects that missed
+ * @leaves: unreadable pages
+ * @batches: windows opened
  *
  * While a worker owns entries (in any member) it is counted in
  * gca_arena.markers.
@@ -393,7 +409,27 @@ enum gca_job_state {
 };
 
 /**
- * struct gca_totals - counters; plain words, each with one kind of writer
+ * struct gca_totals - counters; plain words have one writer, the cycle
+ * @cycles: ended, void ones included
+ * @forced: of them, asked for
+ * @voided: of them, void
+ * @last_void: enum gcarena_void_reason of the last void one
+ * @live: bytes marked by the last cycle
+ * @allocated: bytes, as far as threads have been observed
+ * @freed: bytes found dead by sweep
+ * @stops: made
+ * @stop_ns_max: longest
+ * @stop_ns_total: of all
+ * @stop_ns_last: of the last
+ * @mark_ns: time of marking, by COLLECT's callers [0] and by pagers [1]
+ * @sweep_ns: time of gca_sweep_finish()
+ * @marked_objects: by all cycles
+ * @marked_bytes: by all cycles
+ * @scanned: scan work in bytes, by all cycles
+ * @missed: objects and root jobs scanned with faults on
+ * @leaves: unreadable pages
+ * @overflows: spans scanned again
+ * @root_bytes: in the ranges of the last cycle
  *
  * Read without a lock by statistics, hence WRITE_ONCE and READ_ONCE.
  */
@@ -411,29 +447,84 @@ struct gca_totals {
 
 /**
  * struct gca_arena - one managed heap
- *
- * Invariant after gca_arena_map(): @base, @size, @nr_chunks, @control.
- * Stops write @phase, @epoch and what gca_cycle_run() documents.
+ * @base: address of the heap, 0 until gca_arena_map()
+ * @size: bytes of the reservation, a power of two
+ * @chunk: @nr_chunks entries, none NULL; written under heap.lock
+ * @empty: what unused entries of @chunk point to: page words only, all zero
+ * @layout: table of layouts; a grown copy is release-stored, old ones stay
+ * @nr_chunks: @size in chunks
+ * @nr_layouts: release-stored after the layout
+ * @layout_room: entries in @layout
+ * @debug: GCARENA_DEBUG_*; changed between cycles only
+ * @control: the control page; its only writer is the core
+ * @metadata: bytes got by gca_meta_zalloc(), under @metadata_lock
+ * @metadata_lock: see there
+ * @heap: free pages
+ * @central: uncached spans of each class
+ * @large: spans of one large object
+ * @mutators_lock: protects the next two, gca_roots.refs and @job_mutator
+ * @mutators: attached threads
+ * @nr_mutators: how many
+ * @ops: open operations
+ * @gate_closed: see op.c
+ * @phase: enum gcarena_phase; written in stops
+ * @sweepgen: number of the sweep; grows at each mark termination
+ * @epoch: changes of phase
+ * @unswept: spans not yet swept
+ * @nr_spans: spans in use
+ * @void_reason: of the running cycle, the first one wins; 0: none
+ * @marks_dirty: a void cycle's marks have not been cleared yet
+ * @deadline: end of marking in a stop, by gca_port_now()
+ * @stop_began: by gca_port_now()
+ * @live_at_begin: @heap_live at the begin stop
+ * @void_run: void cycles in a row
+ * @full: list of buffers with entries, as below: tag << 32 | number + 1
+ * @free_bufs: list of empty buffers
+ * @missed: list of buffers with missed objects
+ * @nr_full: buffers on @full, raised before one is put there
+ * @nr_missed: likewise for @missed
+ * @markers: workers that may own entries
+ * @overflowed: spans under an overflow bit, raised before the bit is set
+ * @overflow_chunks: a bit a chunk: some page has its overflow bit
+ * @roots: the program's root ranges, replaced as a whole in operations
+ * @cycle_roots: those the running cycle began with
+ * @job_state: enum gca_job_state of each root job
+ * @job_mutator: threads of the stack jobs; NULL: detached since
+ * @job_bytes: of the memory behind @job_state and @job_mutator
+ * @nr_jobs: root jobs of the running cycle
+ * @nr_range_jobs: of them, blocks of ranges; the rest are stacks
+ * @next_job: next one to be claimed
+ * @jobs_done: how many are done
+ * @heap_live: bytes marked by the last cycle, plus bytes handed out since
+ * @cycle_marked: bytes marked by the running cycle
+ * @heap_goal: @heap_live at which the next cycle should end
+ * @heap_trigger: @heap_live at which it should begin
+ * @percent: knob
+ * @heap_min: knob
+ * @totals: counters
+ * @checkmark: debug, see checkmark.c
+ * @layout_table: newest table of layouts
+ * @port: the port's own
  */
 struct gca_arena {
 	/* read by every marker: together, and constant while marking */
-	u64 base;			/* address of the heap, 0 until mapped */
-	u64 size;			/* bytes, a power of two */
-	struct gca_chunk **chunk;	/* nr_chunks entries, none NULL */
-	struct gca_chunk *empty;	/* what unused entries point to */
-	struct gca_layout **layout;	/* in a table of @layout_room entries */
+	u64 base;
+	u64 size;
+	struct gca_chunk **chunk;
+	struct gca_chunk *empty;
+	struct gca_layout **layout;
 	u32 nr_chunks;
-	u32 nr_layouts;			/* release-stored after the layout */
+	u32 nr_layouts;
 	u32 layout_room;
-	u32 debug;			/* GCARENA_DEBUG_* */
+	u32 debug;
 
 	struct gcarena_control *control;
-	u64 metadata;			/* bytes; atomic by metadata_lock */
+	u64 metadata;
 	gca_spin_t metadata_lock;
 
 	struct gca_pageheap heap;
 	struct gca_central central[GCARENA_NR_SPAN_CLASSES];
-	struct gca_central large;	/* partial is unused */
+	struct gca_central large;
 
 	gca_spin_t mutators_lock;
 	struct list_head mutators;
@@ -447,39 +538,39 @@ struct gca_arena {
 	u32 phase;
 	u32 sweepgen;
 	u64 epoch;
-	atomic64_t unswept;		/* spans not yet swept */
-	atomic64_t nr_spans;		/* spans in use */
-	u32 void_reason;		/* of the running cycle; first one wins */
-	bool marks_dirty;		/* a void cycle's marks are not cleared yet */
-	u64 deadline;			/* of marking in a stop, by gca_port_now() */
+	atomic64_t unswept;
+	atomic64_t nr_spans;
+	u32 void_reason;
+	bool marks_dirty;
+	u64 deadline;
 	u64 stop_began;
 	u64 live_at_begin;
-	u32 void_run;			/* void cycles in a row */
+	u32 void_run;
 
 	/* work */
-	atomic64_t full, free_bufs, missed;	/* lists: tag << 32 | index + 1 */
+	atomic64_t full, free_bufs, missed;
 	atomic_t nr_full, nr_missed;
-	atomic_t markers;		/* workers that own entries */
-	atomic_t overflowed;		/* spans with an overflow bit */
-	u64 *overflow_chunks;		/* bit a chunk */
+	atomic_t markers;
+	atomic_t overflowed;
+	u64 *overflow_chunks;
 
 	/* roots of the running cycle */
 	struct gca_roots *roots;
 	struct gca_roots *cycle_roots;
 	u8 *job_state;
-	struct gca_mutator **job_mutator; /* of the stack jobs; under mutators_lock */
+	struct gca_mutator **job_mutator;
 	size_t job_bytes;
 	u32 nr_jobs, nr_range_jobs;
 	atomic_t next_job, jobs_done;
 
 	/* accounting and triggers */
 	atomic64_t heap_live;
-	atomic64_t cycle_marked;	/* bytes, of the running cycle */
+	atomic64_t cycle_marked;
 	u64 heap_goal, heap_trigger;
 	u64 percent, heap_min;
 	struct gca_totals totals;
 
-	struct gca_check *checkmark;	/* debug, see checkmark.c */
+	struct gca_check *checkmark;
 	struct gca_layout_table *layout_table;
 	void *port;
 };

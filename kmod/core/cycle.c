@@ -94,6 +94,7 @@ static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
 	WRITE_ONCE(a->control->barrier,
 		   phase == GCARENA_PHASE_OFF ? 0 : GCARENA_BARRIER_DELETION);
 	WRITE_ONCE(a->epoch, a->epoch + 1);
+	/* Phase and barrier before the epoch that tells of them. */
 	smp_store_release(&a->control->epoch, a->epoch);
 	gca_port_trace(a, GCA_TRACE_PHASE, phase, a->totals.cycles);
 }

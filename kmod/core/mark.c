@@ -71,6 +71,7 @@ struct shape {
 /* The layout that a header word names; NULL for a word that names none. */
 static __always_inline const struct gca_layout *layout_of(struct gca_arena *a, u64 header)
 {
+	/* pairs with the release in gca_layout_add() */
 	u32 n = smp_load_acquire(&a->nr_layouts);
 
 	if (header >= n)
@@ -587,12 +588,11 @@ static bool drain_local(struct gca_worker *w)
 		case BATCH_MISS:
 			entry = w->cur;
 			w->cur = 0;
+			w->nr_missed++;
 			if (!w->faulting)
 				gca_worker_miss(w, entry);
 			else if (!gca_scan_faulting(w, entry))
 				return false;
-			else
-				w->nr_missed++;
 			break;
 		default:
 			break;

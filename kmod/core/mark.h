@@ -35,6 +35,8 @@ static __always_inline unsigned int gca_entry_class(u64 entry)
 
 /**
  * gca_overflow_set() - the marked objects of a span must be scanned again
+ * @a: arena
+ * @off: heap offset of any of its objects
  *
  * The counter is raised before the bit is visible and lowered after the span
  * has been scanned, so "no overflow" is never seen too early.
@@ -61,6 +63,9 @@ static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
 
 /**
  * gca_mark_bit() - set a mark bit; true if it was not set
+ * @word: of mark bits
+ * @index: of the slot
+ * @exclusive: nobody else marks
  *
  * Test, then an or whose old value is not used (Go's greyobject): two markers
  * may both win; the object is then scanned twice, which is harmless, and counted
@@ -81,6 +86,8 @@ static __always_inline bool gca_mark_bit(u64 *word, unsigned int index, bool exc
 
 /**
  * gca_mark_ref() - mark the object that gca_find() found
+ * @r: object
+ * @exclusive: nobody else marks
  *
  * Return: true if it is an old object and was not marked.
  */

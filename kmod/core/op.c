@@ -55,6 +55,7 @@ void gca_gate_close(struct gca_arena *a)
 
 void gca_gate_open(struct gca_arena *a)
 {
+	/* What the stop wrote before what an operation reads. */
 	smp_store_release(&a->gate_closed, 0);
 	gca_port_gate_wake(a);
 }

@@ -188,6 +188,7 @@ int gca_chunk_grow(struct gca_arena *a, struct gca_need *need)
 
 	gca_spin_lock(&a->heap.lock);
 	if (a->chunk[need->chunk] == a->empty) {
+		/* Its contents before the pointer: markers follow it unlocked. */
 		smp_store_release(&a->chunk[need->chunk], c);
 		used = true;
 	}
@@ -229,12 +230,14 @@ static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct
 	u64 interior = pw | GCA_PW_INTERIOR;
 	u32 page, end = s->page + s->npages;
 
+	/* Bits and descriptor before the word that leads to them. */
 	smp_store_release(gca_pw(a, s->page), pw);
 	for (page = s->page + 1; page < end;) {
 		u32 ci = page / GCA_CHUNK_PAGES, next = min((ci + 1) * GCA_CHUNK_PAGES, end);
 
 		if (a->chunk[ci] == a->empty) {
 			/* wholly inside: gca_pages_alloc() has seen to it */
+			/* filled before, followed unlocked */
 			smp_store_release(&a->chunk[ci], (struct gca_chunk *)inner);
 			page = next;
 			continue;
@@ -254,7 +257,7 @@ static void span_unpublish(struct gca_arena *a, struct gca_span *s)
 		u32 ci = page / GCA_CHUNK_PAGES, next = min((ci + 1) * GCA_CHUNK_PAGES, end);
 
 		if (inner && a->chunk[ci] == (struct gca_chunk *)inner) {
-			smp_store_release(&a->chunk[ci], a->empty);
+			WRITE_ONCE(a->chunk[ci], a->empty);
 			page = next;
 			continue;
 		}

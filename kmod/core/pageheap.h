@@ -18,7 +18,9 @@ struct gca_need {
 #define GCA_NEED_INNER	U32_MAX
 
 /**
- * gca_chunk_is_inner() - is entry @ci a stand-in inside a large span?
+ * gca_chunk_is_inner() - is a chunk entry a stand-in inside a large span?
+ * @a: arena
+ * @ci: index
  *
  * A real chunk may also be wholly inside a large span (it was made before the
  * span); then its first page's span is not the stand-in's.

@@ -57,6 +57,8 @@ struct gca_stack {
 
 /**
  * gca_port_zalloc() - zeroed memory, charged to the arena's owner
+ * @a: arena
+ * @bytes: any
  *
  * May sleep; never called in an operation or a stop.  Return: NULL if there is
  * none, with nothing changed.
@@ -69,6 +71,10 @@ u64 gca_port_now(void);
 
 /**
  * gca_port_copy() - read the owner's memory with faults on
+ * @a: arena
+ * @dst: in the core's memory
+ * @src: any address
+ * @bytes: in one hardware page
  *
  * Called in the owner's context only, never in an operation: it may sleep.
  * Return: 0 or -EFAULT, -EINTR if the caller was killed.
@@ -77,6 +83,10 @@ int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes);
 
 /**
  * gca_port_copy_nofault() - read the owner's memory without faulting
+ * @a: arena
+ * @dst: in the core's memory
+ * @src: any address
+ * @bytes: in one hardware page
  *
  * For roots, which may lie anywhere; heap objects are read by GCA_UREAD.  May
  * be called in an operation and by a worker.  Return: 0 or -EFAULT.
@@ -85,6 +95,8 @@ int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 
 /**
  * gca_port_unreadable() - judge an address that gca_port_copy() could not read
+ * @a: arena
+ * @addr: address
  *
  * Return: 0 if no readable anonymous mapping is there: the owner unmapped or
  * protected its heap, and the page is a leaf.  -EFAULT if the page should have
@@ -94,6 +106,7 @@ int gca_port_unreadable(struct gca_arena *a, u64 addr);
 
 /**
  * gca_port_stop() - hold every attached thread
+ * @a: arena
  *
  * The gate is closed and no operation is open when it is called.
  * Return: 0, or the errno that COLLECT reports; then nothing is held.
@@ -106,6 +119,7 @@ void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack
 
 /**
  * gca_port_gate_wait() - sleep until the gate is open
+ * @a: arena
  *
  * Return: 0, -EINTR if the caller was killed, -ESRCH if the arena died.
  */
@@ -117,6 +131,7 @@ void gca_port_quiesce(struct gca_arena *a);
 
 /**
  * gca_port_relax() - a scheduling point of a long loop
+ * @a: arena
  *
  * Return: true if the caller should give up: it was killed or the arena dies.
  */
@@ -127,6 +142,7 @@ void gca_port_missed(struct gca_arena *a);
 
 /**
  * gca_port_pager_scans() - does a pager take the missed objects?
+ * @a: arena
  *
  * Return: true after the pager has scanned them all (the caller has slept);
  * false if there is none and the caller must do it.

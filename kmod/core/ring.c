@@ -28,6 +28,7 @@ bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
 	bool ok;
 
 	gca_spin_lock(&m->lock);
+	/* pairs with the thread's store of the entry before that of the tail */
 	tail = smp_load_acquire(&sh->ring_tail);
 	n = tail - m->head;
 	ok = n <= GCARENA_RING_ENTRIES;
@@ -37,6 +38,7 @@ bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
 	} else {
 		m->head = tail;
 	}
+	/* The entries have been read before the thread may reuse them. */
 	smp_store_release(&sh->ring_head, m->head);
 	gca_spin_unlock(&m->lock);
 	return ok;
@@ -47,6 +49,7 @@ void gca_ring_discard(struct gca_mutator *m)
 {
 	gca_spin_lock(&m->lock);
 	m->head = READ_ONCE(m->shared->ring_tail);
+	/* as above, though nobody has read them */
 	smp_store_release(&m->shared->ring_head, m->head);
 	gca_spin_unlock(&m->lock);
 }

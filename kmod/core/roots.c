@@ -92,7 +92,8 @@ static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 		r->bytes += r->range[i].len;
 		blocks += DIV_ROUND_UP(r->range[i].len, GCA_ROOT_BLOCK);
 	}
-	r->first_job[r->n] = r->jobs = blocks;
+	r->first_job[r->n] = blocks;
+	r->jobs = blocks;
 	return r->n > GCARENA_ROOTS_MAX || r->bytes > GCARENA_ROOT_BYTES_MAX ? -ENOSPC : 0;
 }
 
@@ -253,12 +254,13 @@ static int job_run(struct gca_worker *w, u32 j)
 
 static void job_finish(struct gca_arena *a, u32 j, int err)
 {
+	/* What the job greyed before the state that says so. */
 	smp_store_release(&a->job_state[j], err ? GCA_JOB_MISSED : GCA_JOB_DONE);
 	if (!err)
 		atomic_inc(&a->jobs_done);
 }
 
-/** gca_roots_mark() - do root jobs until none is left to claim.  Return: false if told to give up */
+/** gca_roots_mark() - do root jobs until none is left.  Return: false if told to give up */
 bool gca_roots_mark(struct gca_worker *w)
 {
 	struct gca_arena *a = w->arena;

@@ -41,10 +41,9 @@ const struct gca_class gca_class[GCA_NR_PAGE_CLASSES] = {
 
 const u8 gca_class_pages[GCARENA_NR_SIZES] = { GCARENA_SIZE_CLASSES(PAGES) };
 
-#define CHECK(size_, pages_)							\
-	_Static_assert((size_) % 8 == 0 && (size_) <= GCARENA_SMALL_MAX, "size");	\
-	_Static_assert((PAGES_BYTES(pages_) % (size_)) * 16 <= PAGES_BYTES(pages_), "tail");
-GCARENA_SIZE_CLASSES(CHECK)
+#define BAD(size_, pages_)						\
+	+ ((size_) % 8 || (size_) > GCARENA_SMALL_MAX ||		\
+	   (PAGES_BYTES(pages_) % (size_)) * 16 > PAGES_BYTES(pages_))
+_Static_assert(!(0 GCARENA_SIZE_CLASSES(BAD)), "multiples of 8 with tails of at most 1/16");
 
-#define ONE(size_, pages_)	+ 1
-_Static_assert((0 GCARENA_SIZE_CLASSES(ONE)) == GCARENA_NR_SIZES, "GCARENA_NR_SIZES");
+_Static_assert(sizeof(gca_class_pages) == GCARENA_NR_SIZES, "GCARENA_NR_SIZES");

@@ -60,6 +60,9 @@ struct gca_ref {
 
 /**
  * struct gca_view - what of an arena a marker reads for each word
+ * @base: gca_arena.base
+ * @size: gca_arena.size
+ * @chunk: gca_arena.chunk
  *
  * Constant while marking.  A copy in local variables stays in registers, where
  * the arena's fields would be loaded again after each store.
@@ -81,6 +84,9 @@ static __always_inline struct gca_chunk *gca_view_chunk(const struct gca_view *v
 
 /**
  * gca_view_find() - the slot that a word points to or into
+ * @v: of the arena
+ * @word: any
+ * @r: out
  *
  * Any word is allowed.  It becomes an index only after the range test, masked
  * to the reservation, whose chunk table has no unused entry: so no index out of

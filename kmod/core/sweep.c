@@ -57,6 +57,7 @@ unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned in
 		s->dirty = true;
 		atomic64_add(dead * bytes, &a->totals.freed);
 	}
+	/* Its bits before the state that lets others use them. */
 	smp_store_release(&s->sweepgen, a->sweepgen);
 	atomic64_dec(&a->unswept);
 	return live;

@@ -157,7 +157,6 @@ void gca_worker_miss(struct gca_worker *w, u64 entry)
 		gca_overflow_set(a, gca_entry_off(entry));
 		w->faulting = w->may_fault;
 	}
-	w->nr_missed++;
 }
 
 /**
@@ -233,8 +232,11 @@ void gca_worker_publish(struct gca_worker *w)
 		atomic64_add(w->leaves, &a->totals.leaves);
 		gca_port_trace(a, GCA_TRACE_MISS, w->nr_missed, w->leaves);
 	}
-	w->objects = w->bytes = w->scanned = 0;
-	w->nr_missed = w->leaves = 0;
+	w->objects = 0;
+	w->bytes = 0;
+	w->scanned = 0;
+	w->nr_missed = 0;
+	w->leaves = 0;
 }
 
 /** gca_worker_fini() - publish everything and stop being counted */

@@ -35,7 +35,7 @@
 #define GCARENA_RESERVE_MIN	(1ULL << 26)	/* 64 MiB */
 #define GCARENA_RESERVE_MAX	(1ULL << 40)	/* 1 TiB */
 
-/**
+/*
  * GCARENA_SIZE_CLASSES - the size classes, X(bytes of a slot, heap pages of a span)
  *
  * Eight-byte steps up to 128 bytes, then eight classes a doubling up to
@@ -72,6 +72,7 @@
  *	a layout id, the object follows.  Large objects: the layout id given to
  *	GCARENA_IOC_LARGE.
  * @GCARENA_CONSERVATIVE: every aligned word may be a pointer
+ * @GCARENA_NR_KINDS: number of kinds
  */
 enum gcarena_kind {
 	GCARENA_NOSCAN,
@@ -111,6 +112,8 @@ enum gcarena_phase {
  * @heap_live: bytes live at the end of the last cycle plus bytes handed out
  * @heap_goal: @heap_live at which the next cycle should end
  * @heap_trigger: @heap_live at which the next cycle should begin
+ * @__pad0: none
+ * @__pad1: none
  *
  * The kernel is the only writer.  Closing the mapping (munmap, exec, exit) is
  * the arena's death.
@@ -145,6 +148,9 @@ struct gcarena_control {
  * @span_class: GCARENA_SPAN_CLASS()
  * @bits: bit i set: slot i is taken although it is not below @free_index.  May
  *	say "taken" too often, never too rarely
+ * @__pad0: none
+ * @__pad1: none
+ * @__pad2: none
  *
  * All but @free_index is written by the kernel in REFILL.  The kernel reads
  * @free_index only, checks it against its own last good value, and keeps
@@ -175,6 +181,9 @@ struct gcarena_slot {
  *	The thread moves it along gcarena_slot.next
  * @ring: old values of overwritten pointers, put before the overwriting store
  * @slot: the lent spans
+ * @__pad0: none
+ * @__pad1: none
+ * @__pad2: none
  *
  * The thread may write everything.  The kernel trusts nothing here: a bad tail
  * voids the cycle, a bad free index is replaced by the last good one.
@@ -291,6 +300,7 @@ struct gcarena_detach {
  * @id: in: of the mutator
  * @span_class: in: GCARENA_SPAN_CLASS()
  * @count: in: spans wanted, 1 .. 32; out: spans lent, at least 1
+ * @__reserved: zero
  */
 struct gcarena_refill {
 	__u32 size, flags;
@@ -324,6 +334,7 @@ struct gcarena_large {
  * @size: of this structure
  * @flags: in: GCARENA_SETTLE_*; out: GCARENA_WANT_*
  * @id: in: of the mutator
+ * @__reserved: zero
  */
 struct gcarena_settle {
 	__u32 size, flags;
@@ -340,6 +351,7 @@ struct gcarena_settle {
  * @bitmap: in: address of (elem_size / 8 + 63) / 64 words, bit i: word i is a
  *	pointer.  Bits beyond the type must be zero
  * @id: out: dense, never reused
+ * @__reserved: zero
  *
  * Objects longer than @elem_size are arrays of it.
  */
