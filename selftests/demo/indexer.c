@@ -225,7 +225,7 @@ static void usage(void)
 		"  --rounds   changes to the index (2000)\n"
 		"  --queries  questions a round (8)\n"
 		"  --seed     of the pseudo-random numbers (1)\n"
-		"  --lines    print every cycle up to this one, then fewer (24)\n");
+		"  --lines    print every cycle up to this one, then fewer (64)\n");
 	exit(2);
 }
 
@@ -238,7 +238,7 @@ int main(int argc, char **argv)
 		{ "lines", required_argument, NULL, 'l' },
 		{ }
 	};
-	uint64_t rounds = 2000, queries = 8, lines = 24, i;
+	uint64_t rounds = 2000, queries = 8, lines = 64, i;
 	bool held;
 	int c;
 
