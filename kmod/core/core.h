@@ -379,6 +379,7 @@ struct gca_layout {
  * @nr_missed: objects that missed
  * @leaves: unreadable pages
  * @batches: windows opened
+ * @waited_ns: asleep, waiting for the pager
  *
  * While a worker owns entries (in any member) it is counted in
  * gca_arena.markers.
@@ -397,6 +398,7 @@ struct gca_worker {
 	u64 objects, bytes, scanned;
 	u64 nr_missed, leaves;
 	unsigned int batches;
+	u64 waited_ns;
 };
 
 /* -------------------------------------------------------------------- arena */

@@ -207,6 +207,16 @@ static bool work_left(struct gca_arena *a)
 	       (u32)atomic_read(&a->jobs_done) < a->nr_jobs || atomic_read(&a->markers) > 1;
 }
 
+/* Let the pager scan what was missed; its time is its own. */
+static bool pager_scans(struct gca_worker *w)
+{
+	u64 t = gca_port_now();
+	bool done = gca_port_pager_scans(w->arena);
+
+	w->waited_ns += gca_port_now() - t;
+	return done;
+}
+
 /* Inside a stop: mark to the end.  Return: false if the cycle is void. */
 static bool mark_stopped(struct gca_worker *w)
 {
@@ -222,9 +232,10 @@ static bool mark_stopped(struct gca_worker *w)
 		if (!gca_roots_mark(w) || !gca_drain(w) || !gca_roots_missed(w))
 			return false;
 		gca_worker_publish(w);
-		if (gca_missed_pending(a) && !gca_port_pager_scans(a) &&
-		    gca_missed_scan(a, w->mode))
+		if (gca_missed_pending(a) && !pager_scans(w) && gca_missed_scan(a, w->mode))
 			return false;
+		if (gca_port_now() > a->deadline)
+			gca_cycle_void(a, GCARENA_VOID_AGE);
 		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
 			return false;
 	} while (work_left(a));
@@ -243,7 +254,7 @@ static void cycle_count(struct gca_arena *a, bool forced)
 }
 
 /* Inside the stop, marking complete. */
-static void cycle_end(struct gca_arena *a, bool forced)
+static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 {
 	u64 marked = atomic64_read(&a->cycle_marked), born;
 	struct gca_mutator *m;
@@ -251,7 +262,7 @@ static void cycle_end(struct gca_arena *a, bool forced)
 
 	set_phase(a, GCARENA_PHASE_TERMINATION);
 	if (a->debug & GCARENA_DEBUG_CHECKMARK)
-		gca_check_run(a);
+		gca_check_run(a, ran);
 
 	born = atomic64_read(&a->heap_live) - a->live_at_begin;
 	list_for_each_entry(m, &a->mutators, link)
@@ -332,12 +343,12 @@ int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 ti
 	if (!ok)
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
 	gca_worker_fini(&w);
-	atomic64_add(gca_port_now() - began, &a->totals.mark_ns[0]);
+	atomic64_add(gca_port_now() - began - w.waited_ns, &a->totals.mark_ns[0]);
 
 	if (READ_ONCE(a->void_reason))
 		cycle_undo(a, forced);
 	else if (until != GCA_UNTIL_MARKING)
-		cycle_end(a, forced);
+		cycle_end(a, forced, !fresh);
 	start_world(a);
 
 	if (a->phase == GCARENA_PHASE_OFF)

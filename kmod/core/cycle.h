@@ -38,7 +38,7 @@ void gca_marks_clear(struct gca_arena *a);
 
 /* checkmark.c */
 int gca_check_prepare(struct gca_arena *a);
-void gca_check_run(struct gca_arena *a);
+void gca_check_run(struct gca_arena *a, bool ran);
 void gca_check_fini(struct gca_arena *a);
 
 /* words copied at a time */

@@ -719,6 +719,7 @@ int gca_missed_scan(struct gca_arena *a, unsigned int mode)
 		ok = ok && drain_local(&w);
 	}
 	gca_worker_fini(&w);
-	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
+	if (mode)	/* COLLECT's caller counts its whole stop */
+		atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
 	return ok ? 0 : -EINTR;
 }

@@ -17,6 +17,12 @@ struct gca_need {
 
 #define GCA_NEED_INNER	U32_MAX
 
+/** gca_pages_has_run() - is there a dirty run of at least GCA_SL pages? */
+static inline bool gca_pages_has_run(const struct gca_arena *a)
+{
+	return READ_ONCE(a->heap.dirty.fl) >> 1;
+}
+
 /**
  * gca_chunk_is_inner() - is a chunk entry a stand-in inside a large span?
  * @a: arena

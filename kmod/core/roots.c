@@ -98,6 +98,42 @@ static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 }
 
 /*
+ * Scan a range while the world runs: words are copied with faults on between
+ * operations and greyed inside one, so that nothing is marked after the phase
+ * has changed.  Return: 0, also if the cycle ended meanwhile; or as gca_op_begin().
+ */
+static int scan_between_ops(struct gca_arena *a, const struct gcarena_range *range)
+{
+	u64 buf[GCA_BLOCK_WORDS], pos, n, end = range->start + range->len;
+	struct gca_worker w;
+	bool marking;
+	int err;
+
+	for (pos = range->start; pos < end; pos += n) {
+		n = min_t(u64, min_t(u64, end - pos, sizeof(buf)), 4096 - pos % 4096);
+		err = gca_port_copy(a, buf, pos, n);
+		if (err == -EINTR)
+			return err;
+		if (err)
+			continue;	/* not readable: nothing to lose there */
+		err = gca_op_begin(a);
+		if (err)
+			return err;
+		marking = a->phase == GCARENA_PHASE_MARK;
+		if (marking) {
+			gca_worker_init(&w, a, false, 0);
+			gca_grey_conservative(&w, buf, n / 8);
+			gca_worker_fini(&w);
+		}
+		gca_op_end(a);
+		if (!marking)
+			break;
+		gca_port_relax(a);
+	}
+	return 0;
+}
+
+/*
  * gca_roots_update() - remove ranges, then add others: all or nothing
  *
  * Calls are serialised by the port; made in the owner's context, faults on.
@@ -112,7 +148,6 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 		     const struct gcarena_range *del, u32 nr_del)
 {
 	struct gca_roots *old = a->roots, *r;
-	struct gca_worker w;
 	bool marking;
 	size_t bytes;
 	u32 i;
@@ -139,20 +174,20 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 
 	marking = a->phase == GCARENA_PHASE_MARK;
 	if (marking) {
-		/* A counted worker: marking does not end until it is done. */
-		gca_worker_init(&w, a, false, 0);
-		w.faulting = true;
+		atomic_inc(&a->markers);	/* marking does not end before we are done */
 		gca_op_end(a);
-		for (i = 0; i < nr_del; i++)
-			gca_roots_scan_range(&w, del[i].start, del[i].len);
-		for (i = 0; i < nr_add; i++)
-			gca_roots_scan_range(&w, add[i].start, add[i].len);
-		gca_worker_fini(&w);
-		err = gca_op_begin(a);
+		for (i = 0; i < nr_del && !err; i++)
+			err = scan_between_ops(a, &del[i]);
+		for (i = 0; i < nr_add && !err; i++)
+			err = scan_between_ops(a, &add[i]);
+		if (!err)
+			err = gca_op_begin(a);
 		if (err) {
+			atomic_dec(&a->markers);
 			roots_put(a, r);
 			return err;
 		}
+		atomic_dec(&a->markers);
 	}
 	WRITE_ONCE(a->roots, r);
 	gca_op_end(a);

@@ -15,7 +15,7 @@
 #include "cycle.h"
 #include "pageheap.h"
 
-#define MIN_PAGES	8	/* 64 KiB: shorter runs are not worth a system call */
+#define MIN_PAGES	GCA_SL	/* 64 KiB: shorter runs are not worth a system call */
 
 /* Dirty free pages worth keeping. */
 static u32 keep_pages(struct gca_arena *a)
@@ -30,7 +30,7 @@ static u32 keep_pages(struct gca_arena *a)
 bool gca_scavenge_wanted(struct gca_arena *a)
 {
 	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF && !atomic64_read(&a->unswept) &&
-	       READ_ONCE(a->totals.cycles) &&
+	       READ_ONCE(a->totals.cycles) && gca_pages_has_run(a) &&
 	       READ_ONCE(a->heap.free_dirty) > keep_pages(a) + MIN_PAGES;
 }
 
