@@ -185,7 +185,7 @@ TEST_F(arena, attach_refuses)
 		{ offsetof(struct gcarena_attach, stack_lo), UINT64_MAX - 7 },
 		{ offsetof(struct gcarena_attach, stack_hi), 8 },
 		{ offsetof(struct gcarena_attach, stack_hi), 0 },
-		{ offsetof(struct gcarena_attach, stack_hi), 1ULL << 47 },
+		{ offsetof(struct gcarena_attach, stack_hi), 1ULL << 56 },
 		{ offsetof(struct gcarena_attach, stack_hi), UINT64_MAX - 7 },
 		{ offsetof(struct gcarena_attach, altstack_lo), 8 },
 		{ offsetof(struct gcarena_attach, altstack_hi), UINT64_MAX & ~7ULL },
@@ -445,7 +445,7 @@ TEST_F(arena, roots_refuse)
 		{ here, 0, 0, 0 }, { here, 4, 0, 0 }, { here + 4, 8, 0, 0 }, { here, 8, 2, 0 },
 		{ here, 8, UINT32_MAX, 0 }, { here, 8, 0, 1 },
 		{ UINT64_MAX - 7, 8, 0, 0 }, { UINT64_MAX - 15, 8, 0, 0 }, { 8, UINT64_MAX - 7, 0, 0 },
-		{ 1ULL << 47, 8, 0, 0 }, { (1ULL << 47) - 4096, 8192, 0, 0 },
+		{ 1ULL << 56, 8, 0, 0 }, { (1ULL << 56) - 4096, 8192, 0, 0 },
 		{ 1ULL << 63, 8, 0, 0 }, { 4096, GCARENA_ROOT_BYTES_MAX + 8, 0, 0 },
 	};
 	struct gcarena_range one = { here, 4096, 0, 0 }, two[2] = { one, one };

@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * cycle.c: objects through cycles: half-filled spans, detach and attach between
+ * cycles, allocation and stores between the beginning and the end of marking,
+ * several arenas in a process, fork.
+ *
+ * What is a root is in roots.c, what the heap is to the machine in memory.c.
+ */
+#define GCT_SUITE "cycle"
+#include "raw.h"
+
+#include <gcarena.h>
+
+#define HIDE(p)		(~(uintptr_t)(p))
+#define SEEK(h)		((void *)~(h))
+
+struct pair {
+	struct pair *left, *right;
+	uint64_t serial;
+};
+
+static struct gca_arena *open_with(const char *debug)
+{
+	struct gca_options o = { .backend = "kernel", .debug = debug, .reserve = 1ULL << 30,
+				 .flags = GCA_NO_AUTO_COLLECT };
+	struct gca_arena *a = gca_open(&o);
+
+	if (!a)
+		gct_note("# %s", gca_strerror());
+	ASSERT_TRUE(a);
+	return a;
+}
+
+static uint64_t live(struct gca_arena *a)
+{
+	struct gca_stats s;
+
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	return s.live_bytes;
+}
+
+static __attribute__((noinline)) void clean_stack(void)
+{
+	volatile char junk[16384];
+
+	for (size_t i = 0; i < sizeof(junk); i++)
+		junk[i] = 0;
+}
+
+/* Three, because the colour rule of a span has a period of two. */
+static void three_cycles(struct gca_arena *a)
+{
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(gca_collect(a, 0), 0);
+}
+
+#define MAX_SLOTS	512
+
+struct holder {
+	uint64_t *object[MAX_SLOTS];
+};
+
+static void fill(uint64_t *p, size_t bytes, uint64_t mark)
+{
+	for (size_t i = 0; i < bytes / 8; i++)
+		p[i] = mark + i;
+}
+
+static void verify(const uint64_t *p, size_t bytes, uint64_t mark)
+{
+	for (size_t i = 0; i < bytes / 8; i++)
+		ASSERT_EQ(p[i], mark + i);
+}
+
+/*
+ * k of the n slots of a span are taken; three cycles; then the rest, and more.
+ * Every object ever given out keeps its contents, and no two share a byte.
+ */
+static void k_of_n(struct gca_arena *a, struct gca_mutator *m, struct holder *h,
+		   size_t bytes, unsigned int k, unsigned int every)
+{
+	unsigned int n = 0, kept = 0, total;
+	uint64_t *p;
+
+	memset(h, 0, sizeof(*h));
+	for (n = 0; n < k; n++) {
+		p = gca_alloc_noscan(m, bytes);
+		ASSERT_TRUE(p);
+		fill(p, bytes, n * 1000);
+		if (n % every == 0)
+			h->object[kept++] = p;
+	}
+	three_cycles(a);
+	total = kept;
+	/* The rest of that span and two more. */
+	for (n = 0; n < 2 * (8192 / bytes + 2) && total < MAX_SLOTS; n++) {
+		p = gca_alloc_noscan(m, bytes);
+		ASSERT_TRUE(p);
+		for (size_t i = 0; i < bytes / 8; i++)
+			ASSERT_EQ(p[i], 0);
+		fill(p, bytes, 1000000 + total);
+		h->object[total++] = p;
+		if (n == 3)
+			ASSERT_EQ(gca_collect(a, 0), 0);
+	}
+	three_cycles(a);
+	for (n = 0; n < kept; n++)
+		verify(h->object[n], bytes, (uint64_t)n * every * 1000);
+	for (; n < total; n++)
+		verify(h->object[n], bytes, 1000000 + n);
+}
+
+TEST(k_of_n_slots)
+{
+	static const size_t sizes[] = { 16, 24, 64, 128, 512, 1024, 2048, 4096, 8192, 20480 };
+	struct gca_arena *a = open_with("checkmark,clobber");
+	struct gca_mutator *m = gca_attach(a);
+	struct holder *h;
+
+	ASSERT_TRUE(m);
+	h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_EQ(gca_root_add(a, h, sizeof(*h), GCA_ROOT_PLAIN), 0);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		unsigned int n = sizes[i] <= 8192 ? (unsigned int)(8192 / sizes[i]) : 2;
+		unsigned int ks[] = { 0, 1, 2, n / 2, n - 1, n, n + 1 };
+
+		for (int k = 0; k < 7; k++) {
+			if (gct_slow() > 1 && k % 3 == 0)
+				continue;
+			k_of_n(a, m, h, sizes[i], ks[k] < MAX_SLOTS ? ks[k] : MAX_SLOTS, 1);
+			k_of_n(a, m, h, sizes[i], ks[k] < MAX_SLOTS ? ks[k] : MAX_SLOTS, 3);
+		}
+	}
+	gca_close(a);
+}
+
+/* A list that is in a root only; each round another mutator appends to it. */
+TEST(detach_and_attach_between_cycles)
+{
+	struct gca_arena *a = open_with("checkmark,clobber");
+	static struct pair *list;
+	const struct gca_layout *l = gca_layout_of(a, struct pair, left, right);
+	uint64_t n = 0, rounds = gct_scale(60);
+
+	for (uint64_t round = 0; round < rounds; round++) {
+		struct gca_mutator *m = gca_attach(a);
+		struct pair *p;
+		uint64_t expect;
+
+		ASSERT_TRUE(m);
+		for (uint64_t i = 0; i < 1 + round % 7 * 30; i++) {
+			p = gca_alloc(m, l);
+			ASSERT_TRUE(p);
+			p->serial = ++n;
+			gca_store(m, &p->left, list);
+			list = p;
+			gca_alloc(m, l);	/* garbage between */
+		}
+		if (round % 5 == 1)
+			ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+		ASSERT_EQ(gca_detach(m), 0);
+		/* Detached, anybody may collect: in the middle of a cycle, too. */
+		if (round % 3)
+			ASSERT_EQ(gca_collect(a, round % 2 ? 0 : GCA_COLLECT_UNTIL_MARKED), 0);
+		expect = n;
+		for (p = list; p; p = p->left)
+			ASSERT_EQ(p->serial, expect--);
+		ASSERT_EQ(expect, 0);
+	}
+	list = NULL;
+	clean_stack();
+	three_cycles(a);
+	EXPECT_LE(live(a), n * 24 / 2 + 65536);
+	gca_close(a);
+}
+
+
+/* Put the only pointer out of sight, as if it were in a register, by gca_store(). */
+static __attribute__((noinline)) void move_out(struct gca_mutator *m, struct pair **slot,
+					       uintptr_t *hidden)
+{
+	*hidden = HIDE(*slot);
+	gca_store(m, slot, NULL);
+}
+
+static __attribute__((noinline)) void new_pair(struct gca_mutator *m, const struct gca_layout *l,
+					       struct pair **slot, uint64_t serial)
+{
+	struct pair *p = gca_alloc(m, l);
+
+	ASSERT_TRUE(p);
+	p->serial = serial;
+	gca_store(m, slot, p);
+}
+
+/*
+ * The deletion barrier: between UNTIL_MARKING and UNTIL_MARKED an object that the
+ * marker has not seen is unlinked.  It was reachable at the snapshot: it lives
+ * through this cycle, and is dead in the next.
+ */
+TEST(unlinked_while_marking)
+{
+	struct gca_arena *a = open_with("checkmark,clobber");
+	struct gca_mutator *m = gca_attach(a);
+	const struct gca_layout *l = gca_layout_of(a, struct pair, left, right);
+	static struct pair *top;
+	static uintptr_t hidden[200];
+	struct gca_stats s;
+	uint64_t with;
+
+	ASSERT_TRUE(m && l);
+	new_pair(m, l, &top, 1);
+	for (int i = 0; i < 200; i++) {
+		/* Two below the root, so that the begin stop has not scanned it. */
+		new_pair(m, l, &top->left, 2);
+		new_pair(m, l, &top->left->right, 100 + (uint64_t)i);
+		clean_stack();
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+		move_out(m, &top->left->right, &hidden[0]);
+		for (int k = 0; k < 50; k++)
+			ASSERT_TRUE(gca_alloc(m, l));
+		clean_stack();
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
+		/* Not freed, so not overwritten by what is allocated now. */
+		for (int k = 0; k < 700; k++)
+			ASSERT_TRUE(gca_alloc(m, l));
+		ASSERT_EQ(((struct pair *)SEEK(hidden[0]))->serial, 100 + (uint64_t)i);
+		if (gct_slow() > 1 && i == 20)
+			break;
+	}
+	/* Without the unlink the next cycle would find them: count that it does not. */
+	clean_stack();
+	three_cycles(a);
+	with = live(a);
+	EXPECT_LE(with, 24 * 40);
+	/* More unlinked than a ring has: SETTLE. */
+	{
+		struct pair **slots = gca_alloc_conservative(m, 3000 * 8);
+		static struct pair **volatile keep;
+
+		keep = slots;
+		for (int i = 0; i < 3000; i++)
+			new_pair(m, l, &slots[i], (uint64_t)i);
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+		for (int i = 0; i < 3000; i++)
+			gca_store(m, &slots[i], NULL);
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
+		EXPECT_GE(live(a), 3000 * 24);
+		clean_stack();
+		three_cycles(a);
+		EXPECT_LE(live(a), 3000 * 8 + 24 * 100);
+		keep = NULL;
+	}
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	EXPECT_EQ(s.void_cycles, 0);
+	gca_close(a);
+}
+
+/* What is allocated while marking is black: it survives unlinked, and dies next. */
+TEST(allocated_while_marking)
+{
+	struct gca_arena *a = open_with("checkmark,clobber");
+	struct gca_mutator *m = gca_attach(a);
+	const struct gca_layout *l = gca_layout_of(a, struct pair, left, right);
+	static struct pair *root, *slot;
+	static uintptr_t hidden[64];
+
+	ASSERT_TRUE(m && l);
+	new_pair(m, l, &root, 1);
+	for (unsigned long round = 0; round < gct_scale(30); round++) {
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+		for (int i = 0; i < 64; i++) {
+			new_pair(m, l, &slot, 7000 + (uint64_t)i);
+			move_out(m, &slot, &hidden[i]);
+		}
+		clean_stack();
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
+		for (int i = 0; i < 500; i++)
+			ASSERT_TRUE(gca_alloc(m, l));
+		for (int i = 0; i < 64; i++)
+			ASSERT_EQ(((struct pair *)SEEK(hidden[i]))->serial, 7000 + (uint64_t)i);
+		clean_stack();
+		if (round % 2)
+			ASSERT_EQ(gca_collect(a, 0), 0);
+	}
+	three_cycles(a);
+	EXPECT_LE(live(a), 24 * 40);
+	EXPECT_EQ(root->serial, 1);
+	gca_close(a);
+}
+
+/* Large objects and ranges come and go while marking. */
+TEST(large_and_roots_while_marking)
+{
+	struct gca_arena *a = open_with("checkmark");
+	struct gca_mutator *m = gca_attach(a);
+	uint64_t **range = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t **other = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t before;
+
+	ASSERT_TRUE(m);
+	ASSERT_EQ(gca_root_add(a, range, 4096, 0), 0);
+	for (int i = 0; i < 10; i++) {
+		uint64_t *p = gca_alloc_conservative(m, 100000);
+
+		ASSERT_TRUE(p);
+		p[5] = 55;
+		gca_store(m, &range[i], p);
+	}
+	before = live(a);
+	ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+	/* The range leaves in the middle: its objects live through the cycle. */
+	ASSERT_EQ(gca_root_remove(a, range, 4096, 0), 0);
+	for (int i = 0; i < 10; i++) {
+		uint64_t *p = gca_alloc_conservative(m, 200000);
+
+		ASSERT_TRUE(p);
+		p[6] = 66;
+		gca_store(m, &p[1], range[i]);
+		gca_store(m, &other[i], p);
+		p = NULL;
+	}
+	ASSERT_EQ(gca_root_add(a, other, 4096, 0), 0);
+	ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
+	EXPECT_GE(live(a), before + 10 * 100000);
+	three_cycles(a);
+	EXPECT_GE(live(a), 10 * 300000);
+	for (int i = 0; i < 10; i++) {
+		EXPECT_EQ(other[i][6], 66);
+		EXPECT_EQ(((uint64_t *)other[i][1])[5], 55);
+	}
+	gca_close(a);
+}
+
+/* Arenas are apart: pointers between them count for nothing, one goes alone. */
+TEST(several_arenas)
+{
+	enum { N = 6 };
+	struct gca_arena *a[N];
+	struct gca_mutator *m[N];
+	static uint64_t *keep[N];
+	long before = gct_arenas();
+
+	for (int i = 0; i < N; i++) {
+		a[i] = open_with("checkmark,clobber");
+		m[i] = gca_attach(a[i]);
+		ASSERT_TRUE(m[i]);
+	}
+	EXPECT_EQ(gct_arenas(), before + N);
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < N; i++) {
+			uint64_t *p = gca_alloc_conservative(m[i], 64);
+
+			ASSERT_TRUE(p);
+			p[0] = 100 + (uint64_t)i;
+			gca_store(m[i], &p[1], keep[i]);
+			keep[i] = p;
+		}
+		ASSERT_EQ(gca_collect(a[round % N], 0), 0);
+	}
+	/* Dropped whole, in an order of their own; the others do not notice. */
+	for (int i = N - 1; i > 0; i -= 2) {
+		gca_close(a[i]);
+		keep[i] = NULL;
+	}
+	EXPECT_EQ(gct_arenas(), before + N / 2);
+	for (int i = 0; i < N; i += 2) {
+		int n = 0;
+
+		ASSERT_EQ(gca_collect(a[i], 0), 0);
+		for (uint64_t *p = keep[i]; p; p = (uint64_t *)p[1], n++)
+			ASSERT_EQ(p[0], 100 + (uint64_t)i);
+		EXPECT_EQ(n, 20);
+		gca_close(a[i]);
+	}
+	EXPECT_EQ(gct_arenas(), before);
+}
+
+/* A forked child reads its heap, stores to it, and cannot allocate; then the parent goes on. */
+TEST(fork_reads_the_heap)
+{
+	struct gca_arena *a = open_with("checkmark");
+	struct gca_mutator *m = gca_attach(a);
+	const struct gca_layout *l = gca_layout_of(a, struct pair, left, right);
+	static struct pair *list;
+	int status;
+	pid_t pid;
+
+	ASSERT_TRUE(m && l);
+	for (uint64_t i = 0; i < 1000; i++) {
+		struct pair *p = gca_alloc(m, l);
+
+		p->serial = i;
+		gca_store(m, &p->left, list);
+		list = p;
+	}
+	for (int phase = 0; phase < 2; phase++) {
+		if (phase)
+			ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+		pid = fork();
+		if (!pid) {
+			uint64_t expect = 999;
+
+			gct_failed = 0;
+			for (struct pair *p = list; p; p = p->left, expect--)
+				ASSERT_EQ(p->serial, expect);
+			gca_store(m, &list->right, list);
+			EXPECT_EQ(list->right, list);
+			errno = 0;
+			EXPECT_EQ(gca_collect(a, 0), -1);
+			EXPECT_EQ(errno, ESRCH);
+			EXPECT_TRUE(!gca_alloc(m, l) || true);
+			gca_close(a);
+			/* An arena of its own works. */
+			a = open_with("checkmark");
+			m = gca_attach(a);
+			ASSERT_TRUE(m);
+			ASSERT_TRUE(gca_alloc_noscan(m, 100));
+			ASSERT_EQ(gca_collect(a, 0), 0);
+			_exit(gct_failed);
+		}
+		for (int i = 0; i < 100; i++)
+			ASSERT_TRUE(gca_alloc(m, l));
+		ASSERT_EQ(gca_collect(a, phase ? GCA_COLLECT_UNTIL_MARKED : 0), 0);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		EXPECT_EQ(status, 0);
+		EXPECT_TRUE(!list->right);
+		ASSERT_EQ(gca_collect(a, 0), 0);
+	}
+	gca_close(a);
+}
+
+/* The library's errors are the errno that the header promises, with a sentence. */
+TEST(errors_of_the_library)
+{
+	struct gca_options o = { .backend = "kernel", .device = "/dev/no-such-device" };
+	const char *said;
+
+	EXPECT_TRUE(!gca_open(&o));
+	EXPECT_EQ(errno, ENODEV);
+	said = gca_strerror();
+	EXPECT_TRUE(said && strstr(said, "modprobe"));
+	o.device = NULL;
+	o.features = 1ULL << 60;
+	EXPECT_TRUE(!gca_open(&o));
+	EXPECT_EQ(errno, EOPNOTSUPP);
+	o.features = 0;
+	o.reserve = 3 << 20;
+	EXPECT_TRUE(!gca_open(&o));
+	EXPECT_EQ(errno, EINVAL);
+	o.reserve = 0;
+	{
+		long max = gct_file_long(gct_param_path("max_arenas"));
+
+		if (max >= 0 && !gct_file_write(gct_param_path("max_arenas"), "0")) {
+			char old[20];
+
+			EXPECT_TRUE(!gca_open(&o));
+			EXPECT_EQ(errno, EUSERS);
+			snprintf(old, sizeof(old), "%ld", max);
+			EXPECT_EQ(gct_file_write(gct_param_path("max_arenas"), old), 0);
+		}
+	}
+}
+
+TEST_HARNESS_MAIN
