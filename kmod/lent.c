@@ -16,7 +16,7 @@
 #include "glue.h"
 
 #define GCA_COLLECT_ALL	(GCARENA_COLLECT_ASYNC | GCARENA_COLLECT_UNTIL_MARKING | \
-			 GCARENA_COLLECT_UNTIL_MARKED)
+			 GCARENA_COLLECT_UNTIL_MARKED | GCARENA_COLLECT_PACED)
 
 /*
  * No thread of the kernel's runs cycles yet: the owner is asked to, by
@@ -43,7 +43,7 @@ static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
 		until = GCA_UNTIL_MARKING;
 	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)
 		until = GCA_UNTIL_MARKED;
-	ret = gca_collect(a, until, true,
+	ret = gca_collect(a, until, !(arg->flags & GCARENA_COLLECT_PACED),
 			  arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC);
 	if (ret)
 		return ret;
@@ -67,7 +67,8 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	bool mapped;
 	int ret;
 
-	if (arg->flags & ~GCA_COLLECT_ALL || hweight32(arg->flags) > 1)
+	if (arg->flags & ~GCA_COLLECT_ALL ||
+	    hweight32(arg->flags & ~GCARENA_COLLECT_PACED) > 1)
 		return -EINVAL;
 	spin_lock(&s->map_lock);
 	mapped = s->heap_mapped && s->control_mapped;

@@ -271,7 +271,8 @@ static int kernel_roots(struct gca_space *space, struct gcarena_roots *req)
 
 static int kernel_collect(struct gca_space *space, struct gcarena_collect *req, int paced)
 {
-	(void)paced;	/* the module knows whether its trigger was reached */
+	if (paced)
+		req->flags |= GCARENA_COLLECT_PACED;
 	return call(space, GCARENA_IOC_COLLECT, req);
 }
 

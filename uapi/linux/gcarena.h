@@ -396,6 +396,7 @@ struct gcarena_roots {
 #define GCARENA_COLLECT_ASYNC		(1U << 0)	/* only trigger */
 #define GCARENA_COLLECT_UNTIL_MARKING	(1U << 1)	/* return when marking has begun */
 #define GCARENA_COLLECT_UNTIL_MARKED	(1U << 2)	/* return when marking is done */
+#define GCARENA_COLLECT_PACED		(1U << 3)	/* answers WANT_COLLECT: not counted as forced */
 
 enum gcarena_result {
 	GCARENA_RESULT_DONE,
@@ -415,7 +416,7 @@ enum gcarena_void_reason {
 /**
  * struct gcarena_collect - GCARENA_IOC_COLLECT: run a cycle that begins after this call
  * @size: of this structure
- * @flags: in: GCARENA_COLLECT_*
+ * @flags: in: GCARENA_COLLECT_*; of the first three at most one
  * @timeout_ns: in: 0: the module's age limit
  * @cycle: out: number of the cycle that ran
  * @result: out: enum gcarena_result
@@ -509,7 +510,8 @@ struct gcarena_run {
  * @flags: in: GCARENA_SERVE_*
  * @runs: in: address of gcarena_run[@nr_runs]
  * @nr_done: in: the first @nr_done runs of the last call have been returned to
- *	the system by madvise(MADV_DONTNEED); 0 or all of them
+ *	the system by madvise(MADV_DONTNEED); 0 or all of them.  With 0 they are handed out
+ *	again: the reply may have been lost
  * @nr_runs: in: room, at most GCARENA_SERVE_RUNS; out: runs to return
  *
  * Scans missed objects with faults on, in this thread; then sleeps until there

@@ -361,8 +361,11 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 	u64 voided;
 	int err;
 
-	if (req->flags & GCARENA_COLLECT_ASYNC)
+	if (req->flags & GCARENA_COLLECT_ASYNC) {
+		/* The next call that answers says GCARENA_WANT_COLLECT. */
+		WRITE_ONCE(p->arena.heap_trigger, 0);
 		return 0;
+	}
 	if (req->flags & GCARENA_COLLECT_UNTIL_MARKING)
 		until = GCA_UNTIL_MARKING;
 	else if (req->flags & GCARENA_COLLECT_UNTIL_MARKED)
@@ -378,8 +381,8 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 	w->sp = (u64)(uintptr_t)__builtin_frame_address(0);
 #endif
 	voided = READ_ONCE(t->voided);
-	err = gca_cycle_run(&p->arena, until, !paced,
-			    req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT);
+	err = gca_collect(&p->arena, until, !paced,
+			  req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT);
 	req->cycle = READ_ONCE(p->arena.control->cycle);
 	req->result = READ_ONCE(t->voided) != voided ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
 	req->void_reason = req->result == GCARENA_RESULT_VOID ? (u32)t->last_void : 0;
