@@ -25,6 +25,9 @@
 /* The x86-64 ABI: leaf functions keep values below the stack pointer. */
 #define GCA_RED_ZONE	128
 
+/* Of an unknown stack, in bytes. */
+#define GCA_STACK_MAX	(8ULL << 20)
+
 static struct gca_shell *gca_shell_of(struct gca_arena *a)
 {
 	return a->port;
@@ -109,6 +112,27 @@ void gca_port_start(struct gca_arena *a)
 {
 }
 
+/*
+ * The caller runs on a stack that nobody told us of, or on the alternate signal
+ * stack, which it may have set after its attach: from the stack pointer to the
+ * end of the mapping it is in, at most GCA_STACK_MAX.
+ */
+static void gca_other_stack(u64 sp, struct gca_stack *st)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+
+	/* Killed: the cycle becomes void. */
+	if (mmap_read_lock_killable(mm))
+		return;
+	vma = vma_lookup(mm, sp);
+	if (vma) {
+		st->alt_lo = max_t(u64, ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64)), vma->vm_start);
+		st->alt_hi = min_t(u64, st->alt_lo + GCA_STACK_MAX, vma->vm_end);
+	}
+	mmap_read_unlock(mm);
+}
+
 void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
 {
 	struct gca_thread *t = m->port;
@@ -125,9 +149,13 @@ void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack
 	st->nr_regs = ARRAY_SIZE(reg);
 	st->hi = m->stack_hi;
 	st->lo = m->stack_lo;
-	/* On another stack (signal handler, fiber): this one is scanned whole. */
-	if (sp >= m->stack_lo && sp < m->stack_hi && sp - m->stack_lo > GCA_RED_ZONE)
-		st->lo = ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64));
+	if (sp >= m->stack_lo && sp < m->stack_hi) {
+		if (sp - m->stack_lo > GCA_RED_ZONE)
+			st->lo = ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64));
+		return;
+	}
+	/* In a signal handler or a fiber: the thread's own is scanned whole, too. */
+	gca_other_stack(sp, st);
 }
 
 int gca_port_gate_wait(struct gca_arena *a)
