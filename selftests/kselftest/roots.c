@@ -366,6 +366,8 @@ TEST(each_register)
 
 	ASSERT_EQ(raw_arena(&r), 0);
 	ASSERT_EQ(raw_attach(&r), 0);
+	/* r.heap is on this stack: it must not name one of ours. */
+	ASSERT_EQ(raw_refill(&r, GCARENA_SPAN_CLASS(0, GCARENA_NOSCAN), 1), 0);
 	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
 		uintptr_t h = raw_hidden(&r);
 
@@ -452,6 +454,8 @@ TEST(stack_of_a_fiber)
 	handler_alive = -1;
 	swapcontext(&main_context, &fiber_context);
 	EXPECT_EQ(handler_alive, 1);
+	/* It has the fiber's registers, and is a root. */
+	memset(&fiber_context, 0, sizeof(fiber_context));
 	local = (void *)~hidden_object();
 	EXPECT_TRUE(alive());
 	local = NULL;
