@@ -548,6 +548,12 @@ TEST_F(arena, collect)
 	for (uint32_t f = 0; f < 8; f++)
 		if (f & (f - 1))
 			EXPECT_EQ(raw_collect(&self->r, f, NULL), -EINVAL);
+	/* A cycle that was asked for by the trigger is not counted as forced. */
+	ASSERT_EQ(raw_stats(&self->r, &s), 0);
+	cycle = s.forced;
+	ASSERT_EQ(raw_collect(&self->r, GCARENA_COLLECT_PACED, &c), 0);
+	ASSERT_EQ(raw_stats(&self->r, &s), 0);
+	EXPECT_EQ(s.forced, cycle);
 }
 
 TEST_F(arena, config)

@@ -332,6 +332,37 @@ TEST(large_and_roots_while_marking)
 	gca_close(a);
 }
 
+/* More grey objects than buffers: spans are rescanned, and nothing is lost. */
+TEST(mark_queue_overflows)
+{
+	enum { WIDE = 30000 };
+	struct gca_arena *a = open_with("checkmark,clobber,overflow");
+	struct gca_mutator *m = gca_attach(a);
+	const struct gca_layout *l = gca_layout_of(a, struct pair, left, right);
+	static struct pair **wide;
+	struct gca_stats s;
+
+	ASSERT_TRUE(m && l);
+	wide = gca_alloc_conservative(m, WIDE * 8);
+	ASSERT_TRUE(wide);
+	for (uint64_t i = 0; i < WIDE; i++) {
+		new_pair(m, l, &wide[i], i);
+		new_pair(m, l, &wide[i]->left, WIDE + i);
+	}
+	three_cycles(a);
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	EXPECT_GT(s.overflows, 0);
+	EXPECT_GE(s.live_bytes, WIDE * 8 + WIDE * 48);
+	for (uint64_t i = 0; i < 2000; i++)
+		ASSERT_TRUE(gca_alloc(m, l));
+	for (uint64_t i = 0; i < WIDE; i++) {
+		ASSERT_EQ(wide[i]->serial, i);
+		ASSERT_EQ(wide[i]->left->serial, WIDE + i);
+	}
+	wide = NULL;
+	gca_close(a);
+}
+
 /* Arenas are apart: pointers between them count for nothing, one goes alone. */
 TEST(several_arenas)
 {

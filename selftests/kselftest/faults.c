@@ -67,14 +67,16 @@ static void both_ways(FIXTURE_DATA(arena) *self, int (*harm)(void *at, size_t le
 {
 	struct gcarena_collect c;
 	struct gcarena_stats s;
+	uint64_t *volatile head;	/* the fixture is no root, this frame is */
 
 	for (int way = 0; way < 2; way++) {
+		head = self->head;
 		if (way) {
 			raw_close(&self->r);
 			ASSERT_EQ(raw_arena(&self->r), 0);
 			ASSERT_EQ(raw_attach(&self->r), 0);
-			self->head = NULL;
-			fill(&self->r, (uint64_t *volatile *)&self->head, &self->middle, &self->len);
+			head = NULL;
+			fill(&self->r, &head, &self->middle, &self->len);
 			ASSERT_EQ(raw_collect(&self->r, GCARENA_COLLECT_UNTIL_MARKING, NULL), 0);
 		}
 		if (harm((void *)self->middle, self->len, &self->r))
@@ -166,6 +168,7 @@ TEST_F(arena, own_pages_over)	{ both_ways(self, do_control, -1); }
 /* What is unreadable is a leaf: counted. */
 TEST_F(arena, leaves_are_counted)
 {
+	uint64_t *volatile head __attribute__((unused)) = self->head;
 	struct gcarena_stats s;
 
 	ASSERT_EQ(munmap((void *)self->middle, self->len), 0);
@@ -309,6 +312,7 @@ static void *harmer(void *arg)
 TEST_F(arena, while_collect_reads)
 {
 	struct waiter w = { &self->r, 0, 0 };
+	uint64_t *volatile head __attribute__((unused)) = self->head;
 	struct gcarena_collect c;
 	pthread_t t;
 
@@ -332,6 +336,7 @@ TEST_F(arena, unreadable_root)
 		{ self->middle, 8192, GCARENA_ROOT_PLAIN, 0 }, { 4096, 8192, GCARENA_ROOT_BARRIERED, 0 },
 	};
 	struct gcarena_roots q = { .size = sizeof(q), .add = (uintptr_t)a, .nr_add = 2 };
+	uint64_t *volatile head __attribute__((unused)) = self->head;
 	struct gcarena_collect c;
 
 	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_ROOTS, &q), 0);

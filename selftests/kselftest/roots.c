@@ -454,6 +454,7 @@ TEST(stack_of_a_fiber)
 	handler_alive = -1;
 	swapcontext(&main_context, &fiber_context);
 	EXPECT_EQ(handler_alive, 1);
+	gct_note("# rbx %llx", (long long)fiber_context.uc_mcontext.gregs[REG_RBX]);
 	/* It has the fiber's registers, and is a root. */
 	memset(&fiber_context, 0, sizeof(fiber_context));
 	local = (void *)~hidden_object();

@@ -350,9 +350,9 @@ TEST(fast_paths)
 	run("checkmark", ops() * 3 / 10);
 }
 
-TEST(overflow_and_miss)
+TEST(overflow)
 {
-	run("checkmark,overflow,miss", ops() / 20);
+	run("checkmark,overflow", ops() / 20);
 }
 
 TEST(overflow_miss_and_clobber)

@@ -308,6 +308,10 @@ TEST_F(arena, tracepoints)
 		uint64_t *volatile head = NULL;
 		uint64_t big;
 
+		/* From its first chunk on. */
+		raw_close(&self->r);
+		ASSERT_EQ(raw_arena(&self->r), 0);
+		ASSERT_EQ(raw_attach(&self->r), 0);
 		for (int i = 0; i < 2000; i++) {
 			uint64_t *p = (uint64_t *)raw_alloc(&self->r,
 							    GCARENA_SPAN_CLASS(4, GCARENA_CONSERVATIVE));

@@ -57,7 +57,7 @@ static const struct command {
 	C(settle, SETTLE, GCARENA_SETTLE_FLUSH, 0, offsetof(struct gcarena_settle, __reserved)),
 	C(layout, LAYOUT, 0, 0, offsetof(struct gcarena_layout, __reserved)),
 	C(roots, ROOTS, 0, 0, -1),
-	C(collect, COLLECT, 7, WANTS_MAPS, -1),
+	C(collect, COLLECT, 15, WANTS_MAPS, -1),
 	C(config, CONFIG, 0, 0, -1),
 	C(stats, STATS, 0, 0, -1),
 	C(serve, SERVE, GCARENA_SERVE_NOWAIT, WANTS_MAPS, -1),
