@@ -494,4 +494,37 @@ TEST(errors_of_the_library)
 	}
 }
 
+/* closefrom() takes the descriptor; its number is somebody else's then. */
+TEST(descriptor_closed_behind_the_library)
+{
+	struct gca_arena *a = open_with("checkmark");
+	struct gca_mutator *m = gca_attach(a);
+	int fd, null = open("/dev/null", O_RDWR), hit = 0;
+
+	ASSERT_TRUE(m);
+	dup2(2, 1000);		/* it will say one sentence there: see nothing of it */
+	dup2(null, 2);
+	for (fd = 3; fd < 1000; fd++) {
+		char path[64], what[64];
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, what, sizeof(what) - 1);
+		if (n <= 0)
+			continue;
+		what[n] = 0;
+		if (strcmp(what, RAW_DEVICE))
+			continue;
+		EXPECT_GE(fd, 512);	/* out of the way of loops over small numbers */
+		ASSERT_EQ(dup2(null, fd), fd);
+		hit++;
+	}
+	EXPECT_EQ(hit, 1);
+	EXPECT_EQ(gca_collect(a, 0), -1);
+	EXPECT_EQ(errno, EBADF);
+	EXPECT_EQ(gca_collect(a, 0), -1);
+	/* The arena lives by its mappings, and dies with them. */
+	(void)m;
+}
+
 TEST_HARNESS_MAIN
