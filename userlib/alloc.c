@@ -95,6 +95,14 @@ static void prepare_spans(struct gca_mutator *m, uint32_t sc)
 			s->flags |= GCARENA_SLOT_CLOBBERED;
 		} else if (s->flags & GCARENA_SLOT_NEEDZERO) {
 			fill_free(s, 0);
+		} else if (!s->free_index && !(s->bits[0] & 1)) {
+			/*
+			 * Fresh memory: write first.  The first access of an
+			 * allocation reads the bitmap, and where a read maps the
+			 * huge zero page the write that follows splits it (Linux
+			 * before 6.13): the heap would never get huge pages.
+			 */
+			*(volatile char *)s->base = 0;
 		}
 		s->flags &= (uint16_t)~GCARENA_SLOT_NEEDZERO;
 	}
