@@ -55,6 +55,23 @@ static __attribute__((noinline)) uintptr_t hidden_object(void)
 	return h;
 }
 
+/* Say which word of which root names the heap: in the long form. */
+static __attribute__((noinline)) void who_names(void)
+{
+	static struct gca_root r[512];
+	int n = gca_roots(arena, r, 512);
+
+	for (int i = 0; i < n && i < 512; i++)
+		for (uintptr_t p = r[i].start; p < r[i].start + r[i].len; p += 8) {
+			if (r[i].flags & GCA_ROOT_STACK && p < (uintptr_t)&n)
+				p = (uintptr_t)&n & ~7UL;
+			if (*(uintptr_t *)p - mut->heap_base < BIG * 4)
+				gct_note("# word at %#lx (root %#lx+%#zx, flags %#x) names heap+%#lx", p,
+					 r[i].start, r[i].len, r[i].flags,
+					 *(uintptr_t *)p - mut->heap_base);
+		}
+}
+
 static __attribute__((noinline)) bool alive_now(void)
 {
 	struct gca_stats s;
@@ -74,8 +91,13 @@ static __attribute__((noinline)) bool alive_now(void)
  */
 static __attribute__((noinline)) bool alive(void)
 {
+	bool yes;
+
 	clean_stack();
-	return alive_now();
+	yes = alive_now();
+	if (gct_long())
+		who_names();
+	return yes;
 }
 
 /* Put the address in @place, see that it keeps the object; clear it, see that it goes. */
@@ -430,23 +452,6 @@ TEST(alternate_signal_stack_set_later)
 	EXPECT_EQ(handler_alive, 1);
 }
 
-/* Say which word of which root names the heap: for a test that fails. */
-static __attribute__((noinline)) void who_names(void)
-{
-	static struct gca_root r[512];
-	int n = gca_roots(arena, r, 512);
-
-	for (int i = 0; i < n && i < 512; i++)
-		for (uintptr_t p = r[i].start; p < r[i].start + r[i].len; p += 8) {
-			if (r[i].flags & GCA_ROOT_STACK && p < (uintptr_t)&n)
-				p = (uintptr_t)&n & ~7UL;
-			if (*(uintptr_t *)p - mut->heap_base < BIG * 4)
-				gct_note("# word at %#lx (root %#lx+%#zx, flags %#x) names heap+%#lx", p,
-					 r[i].start, r[i].len, r[i].flags,
-					 *(uintptr_t *)p - mut->heap_base);
-		}
-}
-
 static ucontext_t main_context, fiber_context;
 
 static void fiber(void)
@@ -471,9 +476,9 @@ TEST(stack_of_a_fiber)
 	handler_alive = -1;
 	swapcontext(&main_context, &fiber_context);
 	EXPECT_EQ(handler_alive, 1);
-	who_names();
 	/* It has the fiber's registers, and is a root. */
 	memset(&fiber_context, 0, sizeof(fiber_context));
+	EXPECT_FALSE(alive());
 	local = (void *)~hidden_object();
 	EXPECT_TRUE(alive());
 	local = NULL;
