@@ -79,7 +79,7 @@ static u32 count_bins(struct world *w, struct gca_bins *b, u8 sort)
 	u32 f, i, k, runs = 0;
 	struct gca_span *s;
 
-	for (f = 0; f < GCA_FL + 4; f++) {
+	for (f = 0; f < GCA_FL; f++) {
 		assert_int_equal(b->fl >> f & 1, b->sl[f] != 0);
 		for (i = 0; i < GCA_SL; i++) {
 			assert_int_equal(b->sl[f] >> i & 1, !list_empty(&b->list[f][i]));
