@@ -151,6 +151,7 @@ static void move_current(struct gca_mutator *m, uint16_t *p, uint32_t generation
 	}
 #endif
 	/* Signal handlers do not allocate here. */
+	(void)m;
 	(void)generation;
 	if (*p == from)
 		__atomic_store_n(p, to, __ATOMIC_RELAXED);

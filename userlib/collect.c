@@ -12,6 +12,9 @@
 
 #include "internal.h"
 
+/* Cycles a call makes because libraries were loaded between the look and the stop. */
+#define GCL_COLLECT_TRIES	3
+
 static const char *const void_reason[GCARENA_NR_VOID_REASONS] = {
 	[GCARENA_VOID_NONE]		= "no reason",
 	[GCARENA_VOID_RING]		= "a barrier ring was damaged",
@@ -50,16 +53,13 @@ static void trace(struct gca_arena *a, const struct gcarena_collect *req,
 			void_reason[req->void_reason] : "", a->be->name);
 }
 
-/* Return: 0, or -1 with errno. */
-int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
+static int collect_once(struct gca_arena *a, uint32_t flags, bool paced)
 {
 	struct gcarena_collect req = { .size = sizeof(req), .flags = flags };
 	struct gcarena_stats before = { .size = sizeof(before) };
 	uint64_t begun = 0;
 	int err;
 
-	if (gcl_dead(a))
-		return -1;
 	if (gcl_roots_refresh(a))
 		return -1;
 	if (a->tracing) {
@@ -80,6 +80,25 @@ int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
 				req.void_reason < GCARENA_NR_VOID_REASONS ?
 				void_reason[req.void_reason] : "unknown reason");
 	return 0;
+}
+
+/* Return: 0, or -1 with errno. */
+int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
+{
+	unsigned int tries;
+	int err = 0;
+
+	if (gcl_dead(a))
+		return -1;
+	for (tries = 0; !err && tries < GCL_COLLECT_TRIES; tries++) {
+		err = collect_once(a, flags, paced);
+		if (err || flags & GCARENA_COLLECT_ASYNC || !gcl_roots_missed(a))
+			break;
+		/* Marking goes on: new ranges are scanned when they are added. */
+		if (flags & GCARENA_COLLECT_UNTIL_MARKING)
+			return gcl_roots_refresh(a);
+	}
+	return err;
 }
 
 int gca_collect(struct gca_arena *a, unsigned int flags)

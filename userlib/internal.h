@@ -134,6 +134,7 @@ int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced);
 
 /* roots.c */
 int gcl_roots_refresh(struct gca_arena *a);
+bool gcl_roots_missed(struct gca_arena *a);
 void gcl_roots_free(struct gca_arena *a);
 void gcl_tls_range(uint64_t *lo, uint64_t *hi);
 bool gcl_is_separate(void);

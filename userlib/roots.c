@@ -90,13 +90,13 @@ static int tell(struct gca_arena *a, const struct gcarena_range *add, uint32_t n
 		struct gcarena_roots req = { .size = sizeof(req) };
 		int err;
 
-		req.del = (uintptr_t)del;
 		req.nr_del = nr_del < GCARENA_ROOTS_PER_CALL ? nr_del : GCARENA_ROOTS_PER_CALL;
-		if (req.nr_del == nr_del) {
-			req.add = (uintptr_t)add;
+		if (req.nr_del == nr_del)
 			req.nr_add = nr_add < GCARENA_ROOTS_PER_CALL ? nr_add :
 				     GCARENA_ROOTS_PER_CALL;
-		}
+		/* An address with a count of 0 is refused. */
+		req.del = req.nr_del ? (uintptr_t)del : 0;
+		req.add = req.nr_add ? (uintptr_t)add : 0;
 		do {
 			err = a->be->roots(&a->space, &req);
 		} while (err == -EINTR);
@@ -132,8 +132,12 @@ static uint64_t page_mask(void)
 	return ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
 }
 
-/* Read a byte of every page: what is paged out or was never there comes in. */
-static void touch(const struct gcl_ranges *r)
+/*
+ * Read a byte of every page: what is paged out or was never there comes in.
+ * Not instrumented: red zones are read like the rest.
+ */
+static __attribute__((__no_sanitize__("address", "thread")))
+void touch(const struct gcl_ranges *r)
 {
 	uint64_t step = -page_mask();
 	uint32_t i;
@@ -255,6 +259,29 @@ int gcl_roots_refresh(struct gca_arena *a)
 		return gcl_fail(-w.err, "the data of the loaded objects could not be made roots: %s",
 				strerror(-w.err));
 	return 0;
+}
+
+static int look_again(struct dl_phdr_info *info, size_t size, void *data)
+{
+	struct walk *w = data;
+
+	(void)size;
+	w->again = w->a->adds == info->dlpi_adds;
+	return 1;
+}
+
+/* After a cycle.  Return: true if objects were loaded since gcl_roots_refresh() looked. */
+bool gcl_roots_missed(struct gca_arena *a)
+{
+	struct walk w = { .a = a };
+	struct gcl_signals sigs;
+
+	if (a->flags & GCA_NO_PLAIN_ROOTS)
+		return false;
+	sigs = gcl_lock(a);
+	dl_iterate_phdr(look_again, &w);
+	gcl_unlock(a, sigs);
+	return !w.again;
 }
 
 /* ------------------------------------------------------------ the program's */

@@ -29,12 +29,19 @@
  * @world: its threads
  * @cycle_lock: one cycle at a time
  * @next_id: of mutators
+ * @area_size: bytes of the attached thread's mutator area
+ * @run: free runs handed out by SERVE; belongs to who serves
+ * @nr_runs: how many
+ * @nr_given: of them, in the last reply; what nr_done acknowledges
  */
 struct gca_process {
 	struct gca_arena arena;
 	struct gca_world world;
 	pthread_mutex_t cycle_lock;
 	u32 next_id;
+	size_t area_size;
+	struct gcarena_run run[GCARENA_SERVE_RUNS];
+	u32 nr_runs, nr_given;
 };
 
 struct gca_signals {
@@ -159,6 +166,14 @@ static void process_close(struct gca_space *space, int child)
 	munmap(p, sizeof(*p));
 }
 
+/* Is the caller attached, as mutator @id? */
+static bool process_is_mine(struct gca_process *p, u32 id)
+{
+	struct gca_mutator *m = READ_ONCE(p->world.mutator);
+
+	return m && p->world.tid == gca_gettid() && m->id == id;
+}
+
 static int process_attach(struct gca_space *space, struct gcarena_attach *req,
 			  struct gcarena_mutator **area)
 {
@@ -180,7 +195,7 @@ static int process_attach(struct gca_space *space, struct gcarena_attach *req,
 	}
 	sigs = gca_signals_block();
 	pthread_mutex_lock(&p->world.lock);
-	err = p->world.mutator ? -EBUSY : 0;
+	err = !p->world.mutator ? 0 : p->world.tid == gca_gettid() ? -EEXIST : -EBUSY;
 	if (!err)
 		err = gca_mutator_init(m, &p->arena, nr, *area);
 	if (!err) {
@@ -198,6 +213,7 @@ static int process_attach(struct gca_space *space, struct gcarena_attach *req,
 	if (!err) {
 		p->world.mutator = m;
 		p->world.tid = gca_gettid();
+		p->area_size = bytes;
 		req->id = m->id;
 		req->nr_slots = nr;
 		req->map_size = bytes;
@@ -221,8 +237,8 @@ static int process_detach(struct gca_space *space, uint32_t id, struct gcarena_m
 	struct gca_signals sigs;
 	int err;
 
-	if (!m || m->id != id || p->world.tid != gca_gettid())
-		return -EINVAL;
+	if (!process_is_mine(p, id))
+		return -EPERM;
 	sigs = gca_signals_block();
 	err = gca_mutator_detach(m);
 	if (!err) {
@@ -262,12 +278,11 @@ static u32 process_wants(struct gca_process *p)
 static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_mutator *m = p->world.mutator;
 	int err;
 
-	if (!m || m->id != req->id)
-		return -EINVAL;
-	err = gca_refill(m, req->span_class, &req->count, &req->flags);
+	if (!process_is_mine(p, req->id))
+		return -EPERM;
+	err = gca_refill(p->world.mutator, req->span_class, &req->count, &req->flags);
 	if (req->flags & GCARENA_WANT_SERVE)
 		process_wants(p);
 	return err;
@@ -276,11 +291,15 @@ static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 static int process_large(struct gca_space *space, struct gcarena_large *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs = gca_signals_block();
+	struct gca_mutator *m = READ_ONCE(p->world.mutator);
+	struct gca_signals sigs;
 	__u64 addr = 0;
 	u32 flags = 0;
 	int err;
 
+	if (!m || !process_is_mine(p, m->id))
+		return -EPERM;
+	sigs = gca_signals_block();
 	err = gca_large(&p->arena, req->bytes, req->kind, req->layout, &addr, &flags);
 	req->addr = addr;
 	req->flags = flags | process_wants(p);
@@ -291,14 +310,13 @@ static int process_large(struct gca_space *space, struct gcarena_large *req)
 static int process_settle(struct gca_space *space, struct gcarena_settle *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_mutator *m = p->world.mutator;
 	struct gca_signals sigs;
 	int err;
 
-	if (!m || m->id != req->id)
-		return -EINVAL;
+	if (!process_is_mine(p, req->id))
+		return -EPERM;
 	sigs = gca_signals_block();
-	err = gca_settle(m);
+	err = gca_settle(p->world.mutator);
 	req->flags = process_wants(p);
 	gca_signals_restore(sigs);
 	return err;
@@ -319,9 +337,13 @@ static int process_layout(struct gca_space *space, struct gcarena_layout *req)
 
 static int process_roots(struct gca_space *space, struct gcarena_roots *req)
 {
-	struct gca_signals sigs = gca_signals_block();
+	struct gca_signals sigs;
 	int err;
 
+	if (req->nr_add > GCARENA_ROOTS_PER_CALL || req->nr_del > GCARENA_ROOTS_PER_CALL ||
+	    (!req->nr_add && req->add) || (!req->nr_del && req->del))
+		return -EINVAL;
+	sigs = gca_signals_block();
 	err = gca_roots_update(&gca_process_of(space)->arena,
 			       (const struct gcarena_range *)(uintptr_t)req->add, req->nr_add,
 			       (const struct gcarena_range *)(uintptr_t)req->del, req->nr_del);
@@ -397,10 +419,13 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 {
 	struct gca_arena *a = &gca_process_of(space)->arena;
 	struct gca_signals sigs;
+	bool asked;
 
 	if (req->mask & ~GCARENA_CONFIG_ALL)
 		return -EINVAL;
 	if ((req->mask & GCARENA_CONFIG_PERCENT) && req->percent > 100000)
+		return -EINVAL;
+	if ((req->mask & GCARENA_CONFIG_HEAP_MIN) && req->heap_min > GCARENA_RESERVE_MAX)
 		return -EINVAL;
 	if ((req->mask & GCARENA_CONFIG_DEBUG) && (req->debug & ~(u64)GCARENA_DEBUG_ALL))
 		return -EINVAL;
@@ -411,8 +436,13 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 		WRITE_ONCE(a->heap_min, req->heap_min);
 	if (req->mask & GCARENA_CONFIG_DEBUG)
 		WRITE_ONCE(a->debug, (u32)req->debug);
-	if (req->mask)
+	if (req->mask) {
+		/* A cycle that ASYNC has asked for stays asked for. */
+		asked = !READ_ONCE(a->heap_trigger);
 		gca_pace(a);
+		if (asked)
+			WRITE_ONCE(a->heap_trigger, 0);
+	}
 	gca_signals_restore(sigs);
 	req->percent = READ_ONCE(a->percent);
 	req->heap_min = READ_ONCE(a->heap_min);
@@ -422,24 +452,64 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 
 static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 {
+	struct gca_process *p = gca_process_of(space);
+	struct gca_signals sigs = gca_signals_block();
+	int err = gca_stats_sync(&p->arena);
+
+	if (!err) {
+		gca_stats_read(&p->arena, req);
+		req->metadata += space->control_size;
+		pthread_mutex_lock(&p->world.lock);
+		if (p->world.mutator)
+			req->metadata += p->area_size;
+		pthread_mutex_unlock(&p->world.lock);
+	}
+	gca_signals_restore(sigs);
+	return err;
+}
+
+/* The program has returned the runs of the last reply: they are zero now. */
+static int process_runs_done(struct gca_process *p, u32 nr_done)
+{
+	struct gca_signals sigs;
+
+	if (!nr_done)
+		return 0;
+	if (nr_done != p->nr_given)
+		return -EINVAL;
+	sigs = gca_signals_block();
+	gca_scavenge_done(&p->arena, p->run, nr_done);
+	gca_signals_restore(sigs);
+	p->nr_runs -= nr_done;
+	memmove(p->run, p->run + nr_done, p->nr_runs * sizeof(p->run[0]));
+	p->nr_given = 0;
+	return 0;
+}
+
+/* Runs for the reply: those of a lost reply first. */
+static u32 process_runs_take(struct gca_process *p, struct gcarena_run *runs, u32 room)
+{
 	struct gca_signals sigs = gca_signals_block();
 
-	gca_stats_read(&gca_process_of(space)->arena, req);
+	if (!p->nr_runs && room)
+		p->nr_runs = gca_scavenge_take(&p->arena, p->run, room);
 	gca_signals_restore(sigs);
-	return 0;
+	p->nr_given = min(p->nr_runs, room);
+	if (p->nr_given)
+		memcpy(runs, p->run, p->nr_given * sizeof(p->run[0]));
+	return p->nr_given;
 }
 
 static int process_serve(struct gca_space *space, struct gcarena_serve *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gcarena_run *runs;
+	struct gcarena_run *runs = (struct gcarena_run *)(uintptr_t)req->runs;
 	struct gca_world *w = &p->world;
 	u32 room = req->nr_runs, n = 0;
-	int err = 0;
+	int err;
 
-	if (room > GCARENA_SERVE_RUNS || req->nr_done > room)
+	if (room > GCARENA_SERVE_RUNS || req->flags & ~GCARENA_SERVE_NOWAIT)
 		return -EINVAL;
-	runs = (struct gcarena_run *)(uintptr_t)req->runs;
 	pthread_mutex_lock(&w->lock);
 	if (w->serving) {
 		pthread_mutex_unlock(&w->lock);
@@ -448,18 +518,12 @@ static int process_serve(struct gca_space *space, struct gcarena_serve *req)
 	w->serving = true;
 	pthread_mutex_unlock(&w->lock);
 
-	if (req->nr_done && !gca_op_begin(&p->arena)) {
-		gca_scavenge_done(&p->arena, runs, req->nr_done);
-		gca_op_end(&p->arena);
-	}
+	err = process_runs_done(p, req->nr_done);
 	pthread_mutex_lock(&w->lock);
-	while (!w->dying) {
+	while (!err && !w->dying) {
 		w->poke = false;
 		pthread_mutex_unlock(&w->lock);
-		if (!gca_op_begin(&p->arena)) {
-			n = gca_scavenge_take(&p->arena, runs, room);
-			gca_op_end(&p->arena);
-		}
+		n = process_runs_take(p, runs, room);
 		pthread_mutex_lock(&w->lock);
 		if (n || w->dying)
 			break;

@@ -10,6 +10,7 @@
  * The port functions are weak: a test that needs another world replaces them.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 
 #define GCA_WEAK	__attribute__((__weak__))
 #define GCA_RED_ZONE	128
+#define GCA_STACK_MAX	(8ULL << 20)	/* of an unknown stack, in bytes */
 
 /*
  * Blocks of this size come from mmap: a span may be needed by a signal handler
@@ -130,10 +132,19 @@ GCA_WEAK void gca_port_free(struct gca_arena *a, void *p, size_t bytes)
 		munmap(p, bytes);
 }
 
+/* By words: stacks and globals have sanitizers' red zones, which are read, too. */
+static void copy_words(u64 *dst, u64 src, size_t bytes)
+{
+	size_t i;
+
+	for (i = 0; i < bytes / 8; i++)
+		dst[i] = gca_uread_word(src + 8 * i);
+}
+
 /*
- * memcpy() would do for a healthy process.  The system call answers EFAULT
- * where memcpy() would end the process; it copies at most up to the first bad
- * page, and a short copy is a bad one.  A sandbox may forbid it: then memcpy().
+ * The system call answers EFAULT where reading would end the process; it copies
+ * at most up to the first bad page, and a short copy is a bad one.  A sandbox
+ * may forbid it: then by words.  @bytes is a multiple of 8.
  */
 GCA_WEAK int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 {
@@ -147,23 +158,19 @@ GCA_WEAK int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes
 		return 0;
 	if (n >= 0 || errno == EFAULT)
 		return -EFAULT;
-	memcpy(dst, (void *)(uintptr_t)src, bytes);
+	copy_words(dst, src, bytes);
 	return 0;
 }
 
 /*
  * A thread of the process takes its faults where it stands, so nothing misses
  * here; a root range that is not mapped ends the process, as any other wild
- * pointer of its own would.  Read by words: stacks have sanitizers' red zones.
+ * pointer of its own would.
  */
 GCA_WEAK int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 {
-	u64 *to = dst;
-	size_t i;
-
 	(void)a;
-	for (i = 0; i < bytes / 8; i++)
-		to[i] = gca_uread_word(src + 8 * i);
+	copy_words(dst, src, bytes);
 	return 0;
 }
 
@@ -241,6 +248,64 @@ GCA_WEAK void gca_port_start(struct gca_arena *a)
 	(void)a;
 }
 
+/*
+ * The mapping that @addr is in, by /proc.  Nothing is allocated: this is inside
+ * a stop.  Return: false if there is none, or no /proc.
+ */
+static bool mapping_of(u64 addr, u64 *lo, u64 *hi)
+{
+	u64 bound[2] = { 0, 0 };	/* of the line: start and end */
+	unsigned int field = 0;		/* being read; 2: the rest of the line */
+	bool found = false;
+	char buf[4096];
+	ssize_t n, i;
+	int fd;
+
+	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	while (!found && (n = read(fd, buf, sizeof(buf))) > 0) {
+		for (i = 0; i < n && !found; i++) {
+			char c = buf[i];
+
+			if (c == '\n') {
+				field = 0;
+				bound[0] = 0;
+				bound[1] = 0;
+			} else if (field < 2 && (c == '-' || c == ' ')) {
+				field++;
+				found = field == 2 && addr >= bound[0] && addr < bound[1];
+			} else if (field < 2) {
+				bound[field] = bound[field] << 4 |
+					       (u64)(c <= '9' ? c - '0' : c - 'a' + 10);
+			}
+		}
+	}
+	close(fd);
+	*lo = bound[0];
+	*hi = bound[1];
+	return found;
+}
+
+/*
+ * On the alternate signal stack, which may have been set after the attach, or on
+ * one of the program's own making: to the end of its mapping, as the module does,
+ * and the thread's own stack whole, as far as it has grown.
+ */
+static void other_stack(const struct gca_mutator *m, u64 sp, struct gca_stack *s)
+{
+	u64 lo, hi;
+
+	s->lo = m->stack_lo;
+	if (mapping_of(m->stack_hi - 8, &lo, &hi))
+		s->lo = max(s->lo, lo);
+	s->alt_lo = ALIGN_DOWN(sp - GCA_RED_ZONE, 8UL);
+	if (mapping_of(sp, &lo, &hi))
+		s->alt_hi = min_t(u64, s->alt_lo + GCA_STACK_MAX, hi);
+	else if (sp >= m->altstack_lo && sp < m->altstack_hi)
+		s->alt_hi = m->altstack_hi;	/* no /proc here */
+}
+
 GCA_WEAK void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	struct gca_world *w = a->port;
@@ -252,9 +317,8 @@ GCA_WEAK void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct 
 		return;
 	s->hi = m->stack_hi;
 	s->lo = w->sp - GCA_RED_ZONE;
-	/* On a stack of its own making or the alternate one: the main stack whole. */
 	if (w->sp < m->stack_lo || w->sp >= m->stack_hi)
-		s->lo = m->stack_lo;
+		other_stack(m, w->sp, s);
 	s->nr_regs = w->nr_regs;
 	memcpy(s->regs, w->regs, w->nr_regs * sizeof(u64));
 }
