@@ -103,15 +103,17 @@ static int open_backend(struct gca_arena *a, const struct gca_options *o, int wh
 			a->be = &gcl_backend_kernel;
 			err = a->be->open(&a->space, &create, o->device);
 		}
-		if (which == GCL_PROCESS || (which == GCL_AUTO && (err == -ENODEV || err == -EACCES))) {
+		if (which == GCL_PROCESS || (which == GCL_AUTO && (err == -ENODEV ||
+					     err == -EACCES || err == -EPERM))) {
 			if (which == GCL_AUTO && a->tracing)
 				gcl_say("gcarena: the collector runs inside the process: %s",
 					gca_strerror());
 			a->be = &gcl_backend_process;
 			err = a->be->open(&a->space, &create, o->device);
 		}
-		/* Not asked for a size: take what the address-space limit allows. */
-		if (err != -ENOMEM || o->reserve || reserve <= GCARENA_RESERVE_MIN)
+		/* Not asked for a size: take what the limits allow. */
+		if ((err != -ENOMEM && err != -EUSERS) || o->reserve ||
+		    reserve <= GCARENA_RESERVE_MIN)
 			break;
 		reserve /= 2;
 	}
@@ -336,7 +338,26 @@ const struct gca_layout *gca_layout_offsets(struct gca_arena *a, size_t size, ..
 	return gca_layout(a, size, bits);
 }
 
-/* --------------------------------------------------------------- statistics */
+/* -------------------------------------------------------- knobs, statistics */
+
+int gca_set_percent(struct gca_arena *a, uint64_t percent)
+{
+	struct gcarena_config config = {
+		.size = sizeof(config),
+		.mask = GCARENA_CONFIG_PERCENT,
+		.percent = percent,
+	};
+	int err;
+
+	if (gcl_dead(a))
+		return -1;
+	do {
+		err = a->be->config(&a->space, &config);
+	} while (err == -EINTR);
+	if (err == -EINVAL)
+		return gcl_fail(EINVAL, "gca_set_percent: from 0 (never) to 100000");
+	return err ? gcl_fail(-err, "gca_set_percent: %s", strerror(-err)) : 0;
+}
 
 int gca_stats(struct gca_arena *a, struct gca_stats *s)
 {

@@ -105,10 +105,15 @@ static int explain_create(int err, const struct gcarena_create *create,
 	case ENOTTY:
 		gcl_error("the device is not gcarena's, or its module is older than this library");
 		break;
-	case EUSERS:
+	case EPERM:
+		gcl_error("the module does not let this user create arenas: join the group of the device and log in again, or raise the parameter 'level', or set GCARENA_BACKEND=process");
+		break;
 	case EDQUOT:
-	case ENOSPC:
-		gcl_error("this user has as many arenas as the module allows (parameter arenas_per_user)");
+		if (info->arenas_left)
+			gcl_error("a reservation of %llu MiB is more than the module leaves this user (parameter max_reserve_gib)",
+				  (unsigned long long)(create->reserve >> 20));
+		else
+			gcl_error("this user has as many arenas as the module allows (parameter max_arenas)");
 		return -EUSERS;
 	case EINVAL:
 		gcl_error("the module does not accept a reservation of %llu MiB, this stop signal or these debug flags",

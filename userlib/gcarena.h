@@ -79,13 +79,15 @@ struct gca_options {
  * @options: NULL: the defaults
  *
  * errno: ENODEV the module is not loaded, EACCES no permission for the device,
- * EOPNOTSUPP a feature is missing, EUSERS too many arenas, EINVAL an option or
- * a variable of the environment makes no sense, ENOMEM.
+ * EPERM the module does not let this user have arenas, EOPNOTSUPP a feature is
+ * missing, EUSERS too many arenas or too much address space, EINVAL an option or a
+ * variable of the environment makes no sense, ENOMEM.
  */
 GCA_API struct gca_arena *gca_open(const struct gca_options *options);
 
 /**
  * gca_close() - destroy an arena: every object is gone
+ * @arena: the arena, or NULL
  *
  * No thread may be inside a call on it.  Attached mutators are gone, too.
  */
@@ -93,13 +95,22 @@ GCA_API void gca_close(struct gca_arena *arena);
 
 /**
  * gca_attach() - make the calling thread a mutator
+ * @arena: the arena
  *
  * Attach in the thread's outermost function, or below every frame that will
  * hold the only pointer to an object: the whole stack is scanned anyway.  A
  * pointer handed to a new thread must be held by a root until the thread has
- * attached.  errno: EBUSY the arena has a thread already (this release).
+ * attached.  errno: EEXIST this thread is attached; EBUSY another thread is (this
+ * release).
  */
 GCA_API struct gca_mutator *gca_attach(struct gca_arena *arena);
+
+/**
+ * gca_detach() - the opposite, by the same thread
+ * @m: its mutator
+ *
+ * errno: EPERM it is another thread's; EINVAL it is not attached.
+ */
 GCA_API int gca_detach(struct gca_mutator *m);
 
 /* --------------------------------------------------------------- allocation */
@@ -118,6 +129,8 @@ GCA_API const struct gca_layout *gca_layout(struct gca_arena *arena, size_t size
 
 /**
  * gca_layout_offsets() - the same from offsets of size_t, ended by (size_t)-1
+ * @arena: the arena
+ * @size: sizeof the type, at most GCARENA_LAYOUT_MAX
  *
  * Usually by gca_layout_of(arena, type, field...).
  */
@@ -127,7 +140,10 @@ GCA_API const struct gca_layout *gca_layout_offsets(struct gca_arena *arena, siz
 static inline void *gca_alloc(struct gca_mutator *m, const struct gca_layout *layout);
 
 /**
- * gca_alloc_array() - @n consecutive elements of this layout, zeroed
+ * gca_alloc_array() - consecutive elements of a layout, zeroed
+ * @m: the calling thread's
+ * @layout: of one element
+ * @n: elements
  *
  * errno: EOVERFLOW, ENOMEM.
  */
@@ -159,10 +175,11 @@ struct gca_root {
 
 /**
  * gca_root_add() - scan a range of memory for pointers
+ * @arena: the arena
+ * @start: address, a multiple of 8
+ * @len: bytes, a multiple of 8
  * @flags: 0: pointers are stored there with gca_store() only; GCA_ROOT_PLAIN:
  *	by ordinary stores, scanned while the world is stopped
- *
- * @start and @len are multiples of 8.
  */
 GCA_API int gca_root_add(struct gca_arena *arena, const void *start, size_t len,
 			 unsigned int flags);
@@ -171,6 +188,9 @@ GCA_API int gca_root_remove(struct gca_arena *arena, const void *start, size_t l
 
 /**
  * gca_roots() - list what is a root
+ * @arena: the arena
+ * @roots: where to write them
+ * @room: how many fit
  *
  * Return: the number of ranges, of which the first @room have been written.
  */
@@ -184,12 +204,23 @@ GCA_API int gca_roots(struct gca_arena *arena, struct gca_root *roots, int room)
 
 /**
  * gca_collect() - run a cycle that begins after this call
+ * @arena: the arena
  * @flags: 0: return when it is done and swept; else GCA_COLLECT_*
  *
  * errno: ECANCELED the cycle was void and is as if it had not been; EBUSY the
  * attached thread is not the caller; ESRCH the arena has died.
  */
 GCA_API int gca_collect(struct gca_arena *arena, unsigned int flags);
+
+/**
+ * gca_set_percent() - let the heap grow by so much before the next cycle
+ * @arena: the arena
+ * @percent: of what is live, up to 100000; 0: no cycle by itself
+ *
+ * Goes before gca_options.percent and $GCARENA_PERCENT.  Waits for a running
+ * cycle's end.  errno: EINVAL out of range.
+ */
+GCA_API int gca_set_percent(struct gca_arena *arena, uint64_t percent);
 
 /** struct gca_stats - counters of an arena; the names of struct gcarena_stats, spelt out */
 struct gca_stats {
@@ -208,6 +239,7 @@ GCA_API int gca_stats(struct gca_arena *arena, struct gca_stats *stats);
 
 /**
  * gca_serve() - be the pager (GCA_NO_PAGER): lend this thread, never to return
+ * @arena: the arena
  * @flags: GCARENA_SERVE_NOWAIT: return 0 when there is nothing to do
  *
  * The thread must not be attached.  Else returns -1 with errno EINTR on a

@@ -85,6 +85,8 @@ struct gca_mutator *gca_attach(struct gca_arena *a)
 	if (err) {
 		gcl_fail(-err, err == -EBUSY ?
 			 "gca_attach: this arena has its thread already; this release manages one (%s)" :
+			 err == -EEXIST ?
+			 "gca_attach: this thread is attached already; use the mutator it has (%s)" :
 			 "gca_attach: %s", strerror(-err));
 		goto out;
 	}
@@ -125,7 +127,7 @@ int gca_detach(struct gca_mutator *pub)
 		*p = m->next;
 	gcl_unlock(a, sigs);
 	if (err && err != -ESRCH)
-		return gcl_fail(-err, err == -EINVAL ?
+		return gcl_fail(-err, err == -EPERM ?
 				"gca_detach: a mutator is detached by its own thread (%s)" :
 				"gca_detach: %s", strerror(-err));
 	munmap(m, sizeof(*m));

@@ -417,7 +417,8 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 
 static int process_config(struct gca_space *space, struct gcarena_config *req)
 {
-	struct gca_arena *a = &gca_process_of(space)->arena;
+	struct gca_process *p = gca_process_of(space);
+	struct gca_arena *a = &p->arena;
 	struct gca_signals sigs;
 	bool asked;
 
@@ -429,7 +430,9 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 		return -EINVAL;
 	if ((req->mask & GCARENA_CONFIG_DEBUG) && (req->debug & ~(u64)GCARENA_DEBUG_ALL))
 		return -EINVAL;
+	/* Not within a cycle: a debug switch holds for a whole one. */
 	sigs = gca_signals_block();
+	pthread_mutex_lock(&p->cycle_lock);
 	if (req->mask & GCARENA_CONFIG_PERCENT)
 		WRITE_ONCE(a->percent, req->percent);
 	if (req->mask & GCARENA_CONFIG_HEAP_MIN)
@@ -443,10 +446,11 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 		if (asked)
 			WRITE_ONCE(a->heap_trigger, 0);
 	}
+	req->percent = a->percent;
+	req->heap_min = a->heap_min;
+	req->debug = a->debug;
+	pthread_mutex_unlock(&p->cycle_lock);
 	gca_signals_restore(sigs);
-	req->percent = READ_ONCE(a->percent);
-	req->heap_min = READ_ONCE(a->heap_min);
-	req->debug = READ_ONCE(a->debug);
 	return 0;
 }
 
