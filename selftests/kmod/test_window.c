@@ -39,6 +39,7 @@ static void window_suite_exit(struct kunit_suite *suite)
 
 static int window_init(struct kunit *test)
 {
+	mmget(mm);
 	kthread_use_mm(mm);
 	arena->base = vm_mmap(NULL, 0, BYTES, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS, 0);
@@ -48,10 +49,12 @@ static int window_init(struct kunit *test)
 
 static void window_exit(struct kunit *test)
 {
-	/* After a failed assertion this runs in the loader's own context. */
 	vm_munmap(arena->base, BYTES);
-	if (current->flags & PF_KTHREAD)
-		kthread_unuse_mm(mm);
+	/* After a failed assertion: in the loader, the thread's exit has put mm. */
+	if (!(current->flags & PF_KTHREAD))
+		return;
+	kthread_unuse_mm(mm);
+	mmput(mm);
 }
 
 static bool access_open(void)
