@@ -35,7 +35,7 @@ module:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
 
 modules_install: module
-	$(MAKE) -C $(KDIR) M=$(CURDIR) modules_install
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(DESTDIR),INSTALL_MOD_PATH=$(abspath $(DESTDIR))) modules_install
 	install -d $(DESTDIR)/usr/lib/udev/rules.d $(DESTDIR)/usr/lib/sysusers.d
 	install -m 644 kmod/udev/60-gcarena.rules $(DESTDIR)/usr/lib/udev/rules.d/
 	install -m 644 kmod/udev/gcarena.sysusers $(DESTDIR)/usr/lib/sysusers.d/gcarena.conf
