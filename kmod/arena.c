@@ -61,8 +61,7 @@ static void gca_death_work(struct work_struct *work)
 	struct gca_shell *s = container_of(work, struct gca_shell, death);
 	struct gcarena_stats st;
 
-	gca_stats_read(s->a, &st);
-	gca_stats_publish(s, &st);
+	gca_stats_take(s, &st);
 	trace_gcarena_death(s->id, st.cycles, st.live);
 	gca_stats_del(s->stats);
 	gca_process_del(s->process, s);

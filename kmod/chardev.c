@@ -200,8 +200,7 @@ static void gca_show_fdinfo(struct seq_file *m, struct file *file)
 		return;
 	seq_printf(m, "gcarena-id:\t%016llx\n", s->id);
 	if (gca_shell_tryget(s)) {
-		gca_stats_read(s->a, &st);
-		gca_stats_publish(s, &st);
+		gca_stats_take(s, &st);
 		seq_printf(m, "gcarena-phase:\t%u\n", READ_ONCE(s->a->phase));
 		gca_shell_put(s);
 	} else {

@@ -141,7 +141,7 @@ struct gca_lent {
  * @lock: layouts, roots, configuration
  * @cycle_lock: a cycle runs; outermost, so that an attach waits for its end
  * @map_lock: @state, @thread, and the mapping state below
- * @heap_mapped: the heap's one mmap has happened
+ * @heap_mapped: the heap has been mapped, see gca_map_heap()
  * @control_vmas: the owner's mappings of the control page; 0 again: death
  * @control_mapped: it has been mapped
  * @thread: the attached thread, or NULL
@@ -314,7 +314,7 @@ void gca_stats_exit(void);
 struct gca_stats *gca_stats_new(u64 id);
 void gca_stats_del(struct gca_stats *o);
 void gca_stats_free(struct gca_stats *o);
-void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *st);
+void gca_stats_take(struct gca_shell *s, struct gcarena_stats *st);
 void gca_stats_fdinfo(struct gca_stats *o, struct seq_file *m);
 int gca_ioc_stats(struct gca_shell *s, struct gca_call *c);
 

@@ -22,9 +22,16 @@
  * No thread of the kernel's runs cycles yet: the owner is asked to, by
  * GCARENA_WANT_COLLECT in the flags of its next call.
  */
-static void gca_collect_async(struct gca_arena *a)
+static int gca_collect_async(struct gca_shell *s)
 {
-	WRITE_ONCE(a->heap_trigger, 0);
+	/* CONFIG keeps a request that it sees. */
+	int ret = mutex_lock_killable(&s->lock);
+
+	if (ret)
+		return ret;
+	WRITE_ONCE(s->a->heap_trigger, 0);
+	mutex_unlock(&s->lock);
+	return 0;
 }
 
 static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
@@ -57,8 +64,9 @@ static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
  * gca_ioc_collect() - GCARENA_IOC_COLLECT
  *
  * Return: 0, also for a void cycle, which @result tells; -ENXIO before heap and
- * control page are mapped, -EBUSY if another thread is attached, -EINVAL, -ENOMEM,
- * -ESRCH if the arena died meanwhile, -EINTR if the caller is being killed.
+ * control page are mapped, -EBUSY if another thread is attached, -EAGAIN if root
+ * ranges kept changing, -EINVAL, -ENOMEM, -ESRCH if the arena died meanwhile, -EINTR
+ * if the caller is being killed.
  */
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 {
@@ -75,17 +83,14 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	spin_unlock(&s->map_lock);
 	if (!mapped)
 		return -ENXIO;
-	if (arg->flags & GCARENA_COLLECT_ASYNC) {
-		gca_collect_async(s->a);
-		return 0;
-	}
+	if (arg->flags & GCARENA_COLLECT_ASYNC)
+		return gca_collect_async(s);
 	ret = mutex_lock_killable(&s->cycle_lock);
 	if (ret)
 		return ret;
 	ret = gca_collect_clocked(s, arg);
 	mutex_unlock(&s->cycle_lock);
-	gca_stats_read(s->a, &st);
-	gca_stats_publish(s, &st);
+	gca_stats_take(s, &st);
 	gca_serve_wanted(s);
 	if (ret && gca_shell_dying(s))
 		return -ESRCH;

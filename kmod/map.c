@@ -3,9 +3,9 @@
  * map.c: everything that touches a VMA.
  *
  * Three things can be mapped, told apart by the offset:
- *  - the heap: private, anonymous from then on, once.  We keep its address and
- *    nothing else: what the owner does to it later (munmap, mremap, MAP_FIXED) is
- *    silent, and a read that fails finds out;
+ *  - the heap: private, anonymous from then on, once (see gca_map_heap()).  We keep
+ *    its address and nothing else: what the owner does to it later (munmap, mremap,
+ *    MAP_FIXED) is silent, and a read that fails finds out;
  *  - the control page: shared, read-only for ever, once.  It is not inherited by
  *    fork, cannot be split, moved or grown; its end is the arena's death;
  *  - the mutator area of an attached thread: shared, read-write.
@@ -240,16 +240,22 @@ out:
  * Ordinary anonymous memory from here on: RSS, memory cgroup, swap, huge pages,
  * fork and core dumps are as for any other.  Not VM_DONTEXPAND, which would
  * forbid huge pages.
+ *
+ * mmap() can still fail after us, and nobody tells: so until the control page is
+ * mapped, before which no call looks at the heap, the mapping may be made again if
+ * it is not there.
  */
 static int gca_map_heap(struct gca_shell *s, struct vm_area_struct *vma)
 {
+	struct vm_area_struct *old;
 	bool busy;
 
 	if (vma->vm_flags & (VM_SHARED | VM_EXEC) || !(vma->vm_flags & VM_WRITE) ||
 	    !(vma->vm_flags & VM_READ) || vma->vm_end - vma->vm_start != s->reserve)
 		return -EINVAL;
+	old = vma_lookup(vma->vm_mm, READ_ONCE(s->a->base));
 	spin_lock(&s->map_lock);
-	busy = s->heap_mapped;
+	busy = s->heap_mapped && (s->control_mapped || (old && old->vm_file == vma->vm_file));
 	if (!busy) {
 		gca_arena_map(s->a, vma->vm_start);
 		s->heap_mapped = true;

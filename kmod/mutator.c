@@ -193,7 +193,9 @@ static int gca_attach_clocked(struct gca_shell *s, struct gca_call *c, struct gc
  * gca_ioc_attach() - GCARENA_IOC_ATTACH
  *
  * Return: 0; -ENXIO before heap and control page are mapped, -EEXIST if the caller
- * is attached, -EBUSY if another thread is, -EINVAL, -ENOMEM, -EFAULT.
+ * is attached, -EBUSY if another thread is, -ENOSPC if there are no more ids,
+ * -EINVAL, -ENOMEM, -EFAULT; -ESRCH if the arena died meanwhile, -EINTR if the
+ * caller is being killed.
  */
 int gca_ioc_attach(struct gca_shell *s, struct gca_call *c)
 {
@@ -227,7 +229,8 @@ int gca_ioc_attach(struct gca_shell *s, struct gca_call *c)
 /*
  * gca_ioc_detach() - GCARENA_IOC_DETACH
  *
- * Return: 0; -EPERM if the caller is not this mutator, -EINVAL.
+ * Return: 0; -EPERM if the caller is not this mutator, -EINVAL; -ESRCH if the arena
+ * died meanwhile, -EINTR if the caller is being killed.
  */
 int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 {
@@ -266,7 +269,9 @@ u32 gca_wants(struct gca_shell *s)
 /*
  * gca_ioc_refill() - GCARENA_IOC_REFILL
  *
- * Return: 0; -EPERM if the caller is not this mutator, -EINVAL, -ENOMEM.
+ * Return: 0; -EPERM if the caller is not this mutator, -ENOSPC if the reservation is
+ * full, -EINVAL, -ENOMEM; -ESRCH if the arena died meanwhile, -EINTR if the caller is
+ * being killed.
  */
 int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 {
@@ -293,7 +298,9 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 /*
  * gca_ioc_large() - GCARENA_IOC_LARGE
  *
- * Return: 0; -EPERM if the caller is not attached, -EINVAL, -ENOMEM.
+ * Return: 0; -EPERM if the caller is not attached, -ENOSPC if no run of free pages is
+ * that long, -EINVAL, -ENOMEM; -ESRCH if the arena died meanwhile, -EINTR if the
+ * caller is being killed.
  */
 int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 {
@@ -319,7 +326,8 @@ int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 /*
  * gca_ioc_settle() - GCARENA_IOC_SETTLE
  *
- * Return: 0; -EPERM if the caller is not this mutator, -EINVAL.
+ * Return: 0; -EPERM if the caller is not this mutator, -EINVAL; -ESRCH if the arena
+ * died meanwhile, -EINTR if the caller is being killed.
  */
 int gca_ioc_settle(struct gca_shell *s, struct gca_call *c)
 {

@@ -16,7 +16,11 @@
 /*
  * gca_ioc_layout() - GCARENA_IOC_LAYOUT
  *
- * Return: 0; -ENOSPC with GCARENA_LAYOUTS_MAX of them, -EINVAL, -ENOMEM, -EFAULT.
+ * The number is copied out before it means anything: a caller that cannot be told
+ * uses none up.
+ *
+ * Return: 0; -ENOSPC with GCARENA_LAYOUTS_MAX of them, -EINVAL, -ENOMEM, -EFAULT;
+ * -EINTR if the caller is being killed.
  */
 int gca_ioc_layout(struct gca_shell *s, struct gca_call *c)
 {
@@ -40,7 +44,10 @@ int gca_ioc_layout(struct gca_shell *s, struct gca_call *c)
 	ret = mutex_lock_killable(&s->lock);
 	if (ret)
 		goto out;
-	ret = gca_layout_add(s->a, arg->elem_size, bits, &arg->id);
+	arg->id = s->a->nr_layouts;
+	ret = arg->id < GCARENA_LAYOUTS_MAX ? gca_call_out(c) : -ENOSPC;
+	if (!ret)
+		ret = gca_layout_add(s->a, arg->elem_size, bits, &arg->id);
 	mutex_unlock(&s->lock);
 out:
 	kfree(bits);
@@ -62,7 +69,7 @@ static struct gcarena_range *gca_ranges_copy(u64 addr, u32 n)
 	for (i = 0; i < n; i++) {
 		u64 start = r[i].start, len = r[i].len;
 
-		if (!len || !IS_ALIGNED(start | len, 8) || len > GCARENA_ROOT_BYTES_MAX ||
+		if (!len || !IS_ALIGNED(start | len, 8) ||
 		    start >= TASK_SIZE_MAX || len > TASK_SIZE_MAX - start ||
 		    r[i].kind > GCARENA_ROOT_PLAIN || r[i].__reserved) {
 			kvfree(r);
@@ -76,8 +83,9 @@ static struct gcarena_range *gca_ranges_copy(u64 addr, u32 n)
  * gca_ioc_roots() - GCARENA_IOC_ROOTS
  *
  * Return: 0; -ENOENT for a range to remove that was not added, -ENOSPC over
- * GCARENA_ROOTS_MAX ranges or GCARENA_ROOT_BYTES_MAX bytes, -EINVAL, -ENOMEM,
- * -EFAULT.
+ * GCARENA_ROOTS_MAX ranges or GCARENA_ROOT_BYTES_MAX bytes, in one range or all;
+ * -EINVAL, -ENOMEM, -EFAULT; -ESRCH if the arena died meanwhile, -EINTR if the
+ * caller is being killed.
  */
 int gca_ioc_roots(struct gca_shell *s, struct gca_call *c)
 {
@@ -110,26 +118,39 @@ out_add:
 
 #define GCA_PERCENT_MAX	100000
 
-static int gca_config_alocked(struct gca_arena *a, struct gcarena_config *arg)
+/* Tell the caller first: if that fails nothing has changed. */
+static int gca_config_alocked(struct gca_arena *a, struct gca_call *c)
 {
-	if (arg->mask & GCARENA_CONFIG_PERCENT)
-		WRITE_ONCE(a->percent, arg->percent);
-	if (arg->mask & GCARENA_CONFIG_HEAP_MIN)
-		WRITE_ONCE(a->heap_min, arg->heap_min);
-	if (arg->mask & GCARENA_CONFIG_DEBUG)
-		WRITE_ONCE(a->debug, arg->debug);
-	if (arg->mask & (GCARENA_CONFIG_PERCENT | GCARENA_CONFIG_HEAP_MIN))
+	struct gcarena_config *arg = &c->u.config;
+	bool asked;
+	int ret;
+
+	if (!(arg->mask & GCARENA_CONFIG_PERCENT))
+		arg->percent = a->percent;
+	if (!(arg->mask & GCARENA_CONFIG_HEAP_MIN))
+		arg->heap_min = a->heap_min;
+	if (!(arg->mask & GCARENA_CONFIG_DEBUG))
+		arg->debug = a->debug;
+	ret = gca_call_out(c);
+	if (ret)
+		return ret;
+	WRITE_ONCE(a->percent, arg->percent);
+	WRITE_ONCE(a->heap_min, arg->heap_min);
+	WRITE_ONCE(a->debug, arg->debug);
+	if (arg->mask & (GCARENA_CONFIG_PERCENT | GCARENA_CONFIG_HEAP_MIN)) {
+		/* A cycle that ASYNC has asked for stays asked for. */
+		asked = !READ_ONCE(a->heap_trigger);
 		gca_pace(a);
-	arg->percent = a->percent;
-	arg->heap_min = a->heap_min;
-	arg->debug = a->debug;
+		if (asked)
+			WRITE_ONCE(a->heap_trigger, 0);
+	}
 	return 0;
 }
 
 /*
  * gca_ioc_config() - GCARENA_IOC_CONFIG
  *
- * Return: 0; -EINVAL.
+ * Return: 0; -EINVAL, -EFAULT; -EINTR if the caller is being killed.
  */
 int gca_ioc_config(struct gca_shell *s, struct gca_call *c)
 {
@@ -148,7 +169,7 @@ int gca_ioc_config(struct gca_shell *s, struct gca_call *c)
 		return ret;
 	ret = mutex_lock_killable(&s->lock);
 	if (!ret) {
-		ret = gca_config_alocked(s->a, arg);
+		ret = gca_config_alocked(s->a, c);
 		mutex_unlock(&s->lock);
 	}
 	mutex_unlock(&s->cycle_lock);

@@ -70,6 +70,10 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("leaves", leaves, true),
 	GCA_COUNTER("overflows", overflows, true),
 	GCA_COUNTER("returned", returned, true),
+	GCA_COUNTER("marked_objects", marked_objects, true),
+	GCA_COUNTER("marked_bytes", marked_bytes, true),
+	GCA_COUNTER("root_bytes", root_bytes, false),
+	GCA_COUNTER("free", free, false),
 };
 
 #define GCA_NR_COUNTERS	ARRAY_SIZE(gca_counter)
@@ -193,8 +197,8 @@ void gca_stats_free(struct gca_stats *o)
 	kobject_put(&o->kobj);
 }
 
-/** gca_stats_publish() - copy counters, and add their growth to the totals */
-void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *st)
+/* Copy counters, and add their growth to the totals. */
+static void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *st)
 {
 	struct gca_stats *o = s->stats;
 	unsigned int i;
@@ -218,6 +222,26 @@ void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *st)
 	spin_unlock(&o->lock);
 }
 
+/**
+ * gca_stats_take() - read the arena's counters and publish them
+ * @s: alive, or dying and ours
+ * @st: out; the pages that the owner maps are in its metadata
+ *
+ * Does not sleep.
+ */
+void gca_stats_take(struct gca_shell *s, struct gcarena_stats *st)
+{
+	unsigned int pages = s->control.n;
+
+	spin_lock(&s->map_lock);
+	if (s->thread)
+		pages += s->thread->pages.n;
+	spin_unlock(&s->map_lock);
+	gca_stats_read(s->a, st);
+	st->metadata += (u64)pages << PAGE_SHIFT;
+	gca_stats_publish(s, st);
+}
+
 /** gca_stats_fdinfo() - the same numbers, for the owner */
 void gca_stats_fdinfo(struct gca_stats *o, struct seq_file *m)
 {
@@ -237,16 +261,23 @@ void gca_stats_fdinfo(struct gca_stats *o, struct seq_file *m)
 /*
  * gca_ioc_stats() - GCARENA_IOC_STATS
  *
- * Return: 0; -EINVAL.
+ * Waits at the gate while a cycle runs: only then is what threads have taken from
+ * their spans counted.
+ *
+ * Return: 0; -EINVAL; -ESRCH if the arena died meanwhile, -EINTR if the caller is
+ * being killed.
  */
 int gca_ioc_stats(struct gca_shell *s, struct gca_call *c)
 {
 	struct gcarena_stats st;
+	int ret;
 
 	if (c->u.stats.flags)
 		return -EINVAL;
-	gca_stats_read(s->a, &st);
-	gca_stats_publish(s, &st);
+	ret = gca_stats_sync(s->a);
+	if (ret)
+		return ret;
+	gca_stats_take(s, &st);
 	st.size = c->usize;
 	st.flags = 0;
 	c->u.stats = st;

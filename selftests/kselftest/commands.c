@@ -446,8 +446,9 @@ TEST_F(arena, roots_refuse)
 		{ here, 8, UINT32_MAX, 0 }, { here, 8, 0, 1 },
 		{ UINT64_MAX - 7, 8, 0, 0 }, { UINT64_MAX - 15, 8, 0, 0 }, { 8, UINT64_MAX - 7, 0, 0 },
 		{ 1ULL << 56, 8, 0, 0 }, { (1ULL << 56) - 4096, 8192, 0, 0 },
-		{ 1ULL << 63, 8, 0, 0 }, { 4096, GCARENA_ROOT_BYTES_MAX + 8, 0, 0 },
+		{ 1ULL << 63, 8, 0, 0 },
 	};
+	struct gcarena_range long_one = { 4096, GCARENA_ROOT_BYTES_MAX + 8, 0, 0 };
 	struct gcarena_range one = { here, 4096, 0, 0 }, two[2] = { one, one };
 
 	for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
@@ -456,6 +457,8 @@ TEST_F(arena, roots_refuse)
 		EXPECT_EQ(roots(&self->r, &bad[k], 1, NULL, 0), -EINVAL);
 		EXPECT_NE(roots(&self->r, NULL, 0, &bad[k], 1), 0);
 	}
+	EXPECT_EQ(roots(&self->r, &long_one, 1, NULL, 0), -ENOSPC);
+	EXPECT_EQ(roots(&self->r, NULL, 0, &long_one, 1), -ENOENT);
 	EXPECT_EQ(roots(&self->r, &one, 0, NULL, 0), -EINVAL);
 	EXPECT_EQ(roots(&self->r, NULL, 1, NULL, 0), -EFAULT);
 	EXPECT_EQ(roots(&self->r, (void *)-8, 1, NULL, 0), -EFAULT);
@@ -560,6 +563,7 @@ TEST_F(arena, config)
 {
 	struct gcarena_config c = { .size = sizeof(c), .percent = 0xa5a5, .heap_min = 0xa5a5,
 				    .debug = 0xa5a5 }, d;
+	struct gcarena_refill q = { .size = sizeof(q), .id = self->r.attach.id, .count = 1 };
 
 	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &c), 0);
 	EXPECT_EQ(c.percent, 100);
@@ -599,6 +603,43 @@ TEST_F(arena, config)
 	d.percent = 0;
 	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
 	EXPECT_EQ(self->r.control->heap_trigger, UINT64_MAX);
+	/* But what was asked for stays asked for. */
+	ASSERT_EQ(raw_collect(&self->r, GCARENA_COLLECT_ASYNC, NULL), 0);
+	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
+	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_REFILL, &q), 0);
+	EXPECT_EQ(q.flags & GCARENA_WANT_COLLECT, GCARENA_WANT_COLLECT);
+}
+
+/* A reply that cannot be written: no knob is set, no layout number is used up. */
+TEST_F(arena, not_told_not_done)
+{
+	struct gcarena_config *c = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct gcarena_layout *l = (void *)c;
+	static const uint64_t none;
+	uint32_t id;
+
+	ASSERT_TRUE((void *)c != MAP_FAILED);
+	*c = (struct gcarena_config){ .size = sizeof(*c), .mask = GCARENA_CONFIG_ALL, .percent = 7,
+				      .heap_min = 4096, .debug = GCARENA_DEBUG_MISS };
+	mprotect(c, 4096, PROT_READ);
+	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, c), -EFAULT);
+	mprotect(c, 4096, PROT_READ | PROT_WRITE);
+	c->mask = 0;
+	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, c), 0);
+	EXPECT_EQ(c->percent, 100);
+	EXPECT_EQ(c->heap_min, 4 << 20);
+	EXPECT_EQ(c->debug, 0);
+
+	*l = (struct gcarena_layout){ .size = sizeof(*l), .elem_size = 8, .bitmap = (uintptr_t)&none };
+	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_LAYOUT, l), 0);
+	id = l->id;
+	mprotect(l, 4096, PROT_READ);
+	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_LAYOUT, l), -EFAULT);
+	mprotect(l, 4096, PROT_READ | PROT_WRITE);
+	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_LAYOUT, l), 0);
+	EXPECT_EQ(l->id, id + 1);
+	munmap(c, 4096);
 }
 
 TEST_F(arena, stats)
@@ -626,6 +667,12 @@ TEST_F(arena, stats)
 	EXPECT_GT(t.mark_ns[0], 0);
 	EXPECT_GE(t.marked_objects, 1);
 	EXPECT_LT(keep - (uintptr_t)self->r.heap, self->r.heap_size);	/* and alive till here */
+	/* What was taken from a lent span is counted at once. */
+	for (int i = 0; i < 3; i++)
+		ASSERT_TRUE(raw_alloc(&self->r, GCARENA_SPAN_CLASS(4, GCARENA_NOSCAN)));
+	ASSERT_EQ(raw_stats(&self->r, &s), 0);
+	EXPECT_EQ(s.allocated, t.allocated + 3 * 48);
+	EXPECT_GE(s.metadata, self->r.attach.map_size + 4096);
 }
 
 /* A time limit that marking cannot meet: void, by age, and nothing is freed. */

@@ -52,6 +52,8 @@ TEST_F(arena, heap_refuses)
 	EXPECT_EQ(try_map(r, r->heap_offset, r->heap_size + 4096, RW, PRIV), -EINVAL);
 	EXPECT_EQ(try_map(r, r->heap_offset, 4096, RW, PRIV), -EINVAL);
 	EXPECT_EQ(try_map(r, r->heap_offset + 4096, r->heap_size, RW, PRIV), -EINVAL);
+	/* Not there any more, and nothing has begun: it may be made again. */
+	EXPECT_EQ(try_map(r, r->heap_offset, r->heap_size, RW, PRIV), 0);
 	ASSERT_EQ(raw_map(r), 0);
 	EXPECT_EQ(try_map(r, r->heap_offset, r->heap_size, RW, PRIV), -EBUSY);
 	munmap(r->heap, r->heap_size);

@@ -31,6 +31,8 @@ static const struct {
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },
 	{ "missed", OF(missed), true }, { "leaves", OF(leaves), true },
 	{ "overflows", OF(overflows), true }, { "returned", OF(returned), true },
+	{ "marked_objects", OF(marked_objects), true }, { "marked_bytes", OF(marked_bytes), true },
+	{ "root_bytes", OF(root_bytes), false }, { "free", OF(free), false },
 };
 #define NR_FILES	(sizeof(files) / sizeof(files[0]))
 

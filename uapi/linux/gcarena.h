@@ -396,7 +396,7 @@ struct gcarena_roots {
 #define GCARENA_COLLECT_ASYNC		(1U << 0)	/* only trigger */
 #define GCARENA_COLLECT_UNTIL_MARKING	(1U << 1)	/* return when marking has begun */
 #define GCARENA_COLLECT_UNTIL_MARKED	(1U << 2)	/* return when marking is done */
-#define GCARENA_COLLECT_PACED		(1U << 3)	/* answers WANT_COLLECT: not counted as forced */
+#define GCARENA_COLLECT_PACED		(1U << 3)	/* WANT_COLLECT: not "forced" */
 
 enum gcarena_result {
 	GCARENA_RESULT_DONE,
@@ -464,8 +464,8 @@ struct gcarena_config {
  * @live: bytes marked by the last cycle
  * @heap: bytes in spans
  * @goal: bytes at which the next cycle should end
- * @metadata: kernel bytes held for this arena
- * @allocated: bytes handed out since creation, slots counted as swept or handed back
+ * @metadata: kernel bytes held for this arena, control page and mutator area included
+ * @allocated: bytes handed out since creation
  * @freed: bytes found dead by sweep
  * @stops: stops made
  * @stop_ns_max: longest
