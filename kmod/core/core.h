@@ -3,7 +3,7 @@
  * core.h: the collector's data structures and the functions its ports call.
  *
  * How to read the core: cycle.c is the algorithm from top to bottom, mark.c its
- * heart.  Then span.h (how an address becomes an object, and what colour it
+ * heart, drain.c what is around it.  Then span.h (how an address becomes an object, and what colour it
  * has), central.c and pageheap.c (where spans come from), sweep.c, roots.c,
  * workbuf.c, ring.c.  Nothing in kmod/core/ may include anything but "port.h",
  * <linux/gcarena.h> and its own headers, and nothing may touch user memory but
@@ -622,7 +622,7 @@ int gca_collect(struct gca_arena *a, enum gca_until until, bool forced, u64 time
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 
-/* mark.c: for the pager */
+/* drain.c: for the pager */
 int gca_missed_scan(struct gca_arena *a, unsigned int mode);
 bool gca_missed_pending(struct gca_arena *a);
 

@@ -62,32 +62,13 @@ static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
 }
 
 /**
- * gca_mark_bit() - set a mark bit; true if it was not set
- * @word: of mark bits
- * @index: of the slot
+ * gca_mark_ref() - mark the object that gca_find() found
+ * @r: object
  * @exclusive: nobody else marks
  *
  * Test, then an or whose old value is not used (Go's greyobject): two markers
  * may both win; the object is then scanned twice, which is harmless, and counted
  * twice: bytes marked are approximate with several markers, as in Go.
- */
-static __always_inline bool gca_mark_bit(u64 *word, unsigned int index, bool exclusive)
-{
-	u64 bit = 1ULL << (index & 63), old = READ_ONCE(*word);
-
-	if (old & bit)
-		return false;
-	if (exclusive)
-		WRITE_ONCE(*word, old | bit);
-	else
-		gca_set_bits(word, bit);
-	return true;
-}
-
-/**
- * gca_mark_ref() - mark the object that gca_find() found
- * @r: object
- * @exclusive: nobody else marks
  *
  * Return: true if it is an old object and was not marked.
  */
@@ -95,12 +76,17 @@ static __always_inline bool gca_mark_ref(const struct gca_ref *r, bool exclusive
 {
 	u64 *pair = &r->chunk->bits[(r->head % GCA_CHUNK_PAGES) * GCA_BIT_WORDS * 2 +
 				    r->index / 64 * 2];
+	u64 bit = 1ULL << (r->index & 63), marks = READ_ONCE(pair[0]);
 
-	if (READ_ONCE(pair[0]) >> (r->index & 63) & 1)
+	if (marks & bit)
 		return false;
 	if (unlikely(!gca_is_old(r->pw, READ_ONCE(pair[1]), r->index)))
 		return false;
-	return gca_mark_bit(&pair[0], r->index, exclusive);
+	if (exclusive)
+		WRITE_ONCE(pair[0], marks | bit);
+	else
+		gca_set_bits(&pair[0], bit);
+	return true;
 }
 
 /** gca_ref_scans() - may the object hold pointers? */
@@ -108,6 +94,17 @@ static __always_inline bool gca_ref_scans(const struct gca_ref *r)
 {
 	return gca_pw_kind(r->pw) != GCARENA_NOSCAN;
 }
+
+/* Why a window was closed. */
+enum gca_batch {
+	GCA_BATCH_GOES_ON,
+	GCA_BATCH_EMPTY,		/* no local work left */
+	GCA_BATCH_BUDGET,		/* long enough in one window; w->cur may be set */
+	GCA_BATCH_ROOM,		/* gca_worker_room() wanted; w->cur is set */
+	GCA_BATCH_MISS,		/* a page of w->cur was not there */
+};
+
+enum gca_batch gca_mark_batch(struct gca_worker *w);
 
 void gca_grey_word(struct gca_worker *w, u64 word);
 void gca_grey_conservative(struct gca_worker *w, const u64 *word, unsigned int n);

@@ -61,20 +61,20 @@ struct gca_ref {
 /**
  * struct gca_view - what of an arena a marker reads for each word
  * @base: gca_arena.base
- * @size: gca_arena.size
+ * @mask: gca_arena.size - 1
  * @chunk: gca_arena.chunk
  *
  * Constant while marking.  A copy in local variables stays in registers, where
  * the arena's fields would be loaded again after each store.
  */
 struct gca_view {
-	u64 base, size;
+	u64 base, mask;
 	struct gca_chunk **chunk;
 };
 
 static __always_inline struct gca_view gca_view(const struct gca_arena *a)
 {
-	return (struct gca_view){ a->base, a->size, a->chunk };
+	return (struct gca_view){ a->base, a->size - 1, a->chunk };
 }
 
 static __always_inline struct gca_chunk *gca_view_chunk(const struct gca_view *v, u32 page)
@@ -83,35 +83,34 @@ static __always_inline struct gca_chunk *gca_view_chunk(const struct gca_view *v
 }
 
 /**
- * gca_view_find() - the slot that a word points to or into
+ * gca_view_slot() - the slot that an offset lies in
  * @v: of the arena
- * @word: any
+ * @off: in the reservation
  * @r: out
  *
- * Any word is allowed.  It becomes an index only after the range test, masked
- * to the reservation, whose chunk table has no unused entry: so no index out of
- * range exists even speculatively.  Tail bytes of a span belong to no slot.
+ * The caller has tested the range.  Masked to the reservation, whose chunk table
+ * has no unused entry, the offset cannot become an index out of range even
+ * speculatively.  Tail bytes of a span belong to no slot.
  */
-static __always_inline bool gca_view_find(const struct gca_view *v, u64 word, struct gca_ref *r)
+static __always_inline bool gca_view_slot(const struct gca_view *v, u64 off, struct gca_ref *r)
 {
-	u64 off = word - v->base, o, start;
 	const struct gca_class *c;
+	u64 o, start;
 
-	if (off >= v->size)
-		return false;
-	off &= v->size - 1;
+	off &= v->mask;
 	r->head = off >> GCARENA_PAGE_SHIFT;
-	r->chunk = gca_view_chunk(v, r->head);
-	r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
-	if (unlikely((r->pw & (GCA_PW_INUSE | GCA_PW_INTERIOR)) != GCA_PW_INUSE)) {
+	o = off % GCARENA_PAGE_SIZE;
+	for (;;) {
+		r->chunk = gca_view_chunk(v, r->head);
+		r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
+		if (likely((r->pw & (GCA_PW_INUSE | GCA_PW_INTERIOR)) == GCA_PW_INUSE))
+			break;
 		if (!(r->pw & GCA_PW_INUSE))
 			return false;
 		r->head = gca_pw_head(r->pw);
-		r->chunk = gca_view_chunk(v, r->head);
-		r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
+		o = off - ((u64)r->head << GCARENA_PAGE_SHIFT);
 	}
 	c = &gca_class[gca_pw_class(r->pw)];
-	o = off - ((u64)r->head << GCARENA_PAGE_SHIFT);
 	r->index = (o * c->magic) >> 32;
 	if (unlikely(r->index >= c->nelems))
 		return false;
@@ -127,6 +126,12 @@ static __always_inline bool gca_view_find(const struct gca_view *v, u64 word, st
 		r->off = off - o + start;
 	}
 	return true;
+}
+
+/** gca_view_find() - the slot that a word, any word, points to or into */
+static __always_inline bool gca_view_find(const struct gca_view *v, u64 word, struct gca_ref *r)
+{
+	return word - v->base <= v->mask && gca_view_slot(v, word - v->base, r);
 }
 
 static __always_inline bool gca_find(const struct gca_arena *a, u64 word, struct gca_ref *r)

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * drain.c: everything about marking that does not fit in a window.
+ *
+ * gca_drain() calls the mark loop (mark.c) until no work is left that the worker
+ * can find, and gets it what it asks for in between: room, more entries, a scan
+ * with faults on for what was not there.  Overflow: spans of which some object
+ * was marked but could not be queued are scanned again, all their marked objects,
+ * when nothing else is left.  Missed objects are scanned here too, by copying,
+ * in the owner's context.
+ *
+ * May sleep, but never in an operation.
+ */
+#include "cycle.h"
+#include "mark.h"
+#include "shape.h"
+#include "workbuf.h"
+
+#define LATE_BATCHES	64	/* between looks at the age limit */
+
+/* Queue an entry; there need not be room. */
+static void worker_push(struct gca_worker *w, u64 entry)
+{
+	if ((w->buf && w->buf->n < GCA_WBUF_ENTRIES) || gca_worker_room(w))
+		w->buf->obj[w->buf->n++] = entry;
+	else
+		gca_overflow_set(w->arena, gca_entry_off(entry));
+}
+
+/*
+ * gca_grey_word() - grey what a word points to or into
+ *
+ * For words that have been copied: roots, ring entries, missed objects.
+ */
+void gca_grey_word(struct gca_worker *w, u64 word)
+{
+	struct gca_view v = gca_view(w->arena);
+	struct gca_ref r;
+
+	if (!gca_view_find(&v, word, &r) || !gca_mark_ref(&r, w->exclusive))
+		return;
+	w->objects++;
+	w->bytes += gca_slot_bytes(w->arena, r.pw, r.head);
+	if (gca_ref_scans(&r))
+		worker_push(w, gca_entry(r.off, gca_pw_class(r.pw)));
+}
+
+/*
+ * gca_grey_conservative() - grey what the words of a stack or plain root name
+ *
+ * A word that is exactly the end of an object keeps that object too: loops of
+ * the form end[-n .. 0] hold nothing else.
+ */
+void gca_grey_conservative(struct gca_worker *w, const u64 *word, unsigned int n)
+{
+	while (n--) {
+		gca_grey_word(w, *word);
+		if (*word - w->arena->base <= w->arena->size)
+			gca_grey_word(w, *word - 1);
+		word++;
+	}
+}
+
+/** gca_grey_slot() - grey slot @index of a span, whose number is known */
+void gca_grey_slot(struct gca_worker *w, struct gca_span *s, unsigned int index)
+{
+	struct gca_arena *a = w->arena;
+	u64 pw = *gca_pw(a, s->page);
+
+	gca_grey_word(w, a->base + ((u64)s->page << GCARENA_PAGE_SHIFT) +
+			 (u64)index * gca_class[gca_pw_class(pw)].size);
+}
+
+/*
+ * Copy words that lie in one hardware page, with faults on.
+ * Return: 0; 1 for a leaf; < 0 if the cycle is void.
+ */
+static int copy_words(struct gca_worker *w, u64 *dst, u64 addr, u32 words)
+{
+	int err = gca_port_copy(w->arena, dst, addr, words * 8ULL);
+
+	if (!err)
+		return 0;
+	if (err == -EFAULT)
+		err = gca_port_unreadable(w->arena, addr);
+	if (!err) {
+		w->leaves++;
+		return 1;
+	}
+	gca_cycle_void(w->arena, err == -EINTR ? GCARENA_VOID_KILLED : GCARENA_VOID_UNREADABLE);
+	return err;
+}
+
+#define COPY_WORDS	64
+
+/*
+ * gca_scan_faulting() - scan one entry with faults on
+ *
+ * In the owner's context only, and never in an operation: it may sleep.
+ * Return: false if the cycle has become void.
+ */
+bool gca_scan_faulting(struct gca_worker *w, u64 entry)
+{
+	unsigned int sc = gca_entry_class(entry);
+	struct gca_arena *a = w->arena;
+	u64 buf[COPY_WORDS], head[2] = {};
+	struct shape sh = {};
+	u32 k, run;
+	int err;
+
+	if (sc >= GCARENA_NR_SPAN_CLASSES) {
+		u64 next = shape_oblet(a, &sh, &entry);
+
+		if (next)
+			worker_push(w, next);
+	} else if ((sc & 3) == GCARENA_CONSERVATIVE) {
+		shape_all(a, &sh, entry);
+	} else if (gca_class[sc].size <= GCARENA_BITMAP_MAX) {
+		err = copy_words(w, head, tail_addr(a, entry), tail_split(entry) ? 2 : 1);
+		if (err)
+			return err > 0;
+		shape_tail(a, &sh, entry, head[0], head[1]);
+	} else {
+		err = copy_words(w, head, a->base + gca_entry_off(entry), 1);
+		if (err)
+			return err > 0;
+		shape_header(a, &sh, entry, head[0]);
+	}
+
+	for (k = 0; k < sh.words; k += run) {
+		u64 bits = shape_bits(&sh, k, &run), addr = sh.addr + 8ULL * k;
+		u32 in_page = (4096 - addr % 4096) / 8;
+
+		if (run > in_page) {
+			run = in_page;
+			bits &= (1ULL << run) - 1;
+		}
+		if (!bits)
+			continue;
+		err = copy_words(w, buf, addr, run);
+		if (err < 0)
+			return false;
+		if (err)
+			continue;
+		for (; bits; bits &= bits - 1)
+			gca_grey_word(w, buf[__ffs64(bits)]);
+		if (!(k % 4096) && gca_port_relax(a))
+			return false;
+	}
+	w->scanned += sh.words * 8ULL;
+	return true;
+}
+
+/* Scan all local work.  Return: false if the caller must give up. */
+static bool drain_local(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	enum gca_batch r;
+	u64 entry;
+
+	for (;;) {
+		if (!w->buf && !gca_worker_room(w))
+			return true;	/* no buffer, so no local work */
+		r = gca_mark_batch(w);
+		switch (r) {
+		case GCA_BATCH_EMPTY:
+			if (!w->spare || !w->spare->n)
+				return true;
+			swap(w->buf, w->spare);
+			break;
+		case GCA_BATCH_ROOM:
+			gca_worker_room(w);
+			break;
+		case GCA_BATCH_MISS:
+			entry = w->cur;
+			w->cur = 0;
+			w->nr_missed++;
+			if (!w->faulting)
+				gca_worker_miss(w, entry);
+			else if (!gca_scan_faulting(w, entry))
+				return false;
+			break;
+		default:
+			break;
+		}
+		if (!(++w->batches % LATE_BATCHES) && gca_port_now() > READ_ONCE(a->deadline))
+			gca_cycle_void(a, GCARENA_VOID_AGE);
+		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
+			return false;
+		if (!w->exclusive && !atomic_read(&a->nr_full))
+			gca_worker_balance(w);
+	}
+}
+
+/* Scan all marked objects of a span again. */
+static bool overflow_span(struct gca_worker *w, u32 head)
+{
+	struct gca_arena *a = w->arena;
+	u64 pw = READ_ONCE(*gca_pw(a, head));
+	const struct gca_class *c = &gca_class[gca_pw_class(pw)];
+	unsigned int i, index;
+	u64 marks;
+
+	for (i = 0; i < gca_bit_words(c->nelems); i++) {
+		marks = READ_ONCE(gca_pair(a, head, i)[0]);
+		for (; marks; marks &= marks - 1) {
+			index = 64 * i + __ffs64(marks);
+			if (w->buf->n == GCA_WBUF_ENTRIES && !drain_local(w))
+				return false;
+			worker_push(w, gca_entry(((u64)head << GCARENA_PAGE_SHIFT) +
+						 (u64)index * c->size, gca_pw_class(pw)));
+		}
+	}
+	return drain_local(w);
+}
+
+/*
+ * Take overflow bits and scan their spans.  The bits of a chunk are taken after
+ * its summary bit, and set before it: a bit set meanwhile is found again.
+ * Return: false if there were none, or the caller must give up.
+ */
+static bool overflow_scan(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	u32 i, words = DIV_ROUND_UP(a->nr_chunks, 64);
+	bool any = false;
+
+	if (!atomic_read(&a->overflowed) || !w->buf)
+		return false;
+	for (i = 0; i < words; i++) {
+		u64 chunks = READ_ONCE(a->overflow_chunks[i]) ?
+			     xchg(&a->overflow_chunks[i], 0) : 0;
+
+		for (; chunks; chunks &= chunks - 1) {
+			u32 ci = 64 * i + __ffs64(chunks), j;
+			struct gca_chunk *c = READ_ONCE(a->chunk[ci]);
+
+			for (j = 0; j < ARRAY_SIZE(c->overflow); j++) {
+				u64 bits = xchg(&c->overflow[j], 0);
+
+				for (; bits; bits &= bits - 1) {
+					u32 head = ci * GCA_CHUNK_PAGES + 64 * j + __ffs64(bits);
+
+					gca_port_trace(a, GCA_TRACE_OVERFLOW, head, 1);
+					atomic64_inc(&a->totals.overflows);
+					any = true;
+					if (!overflow_span(w, head))
+						return false;
+					atomic_dec(&a->overflowed);
+				}
+			}
+		}
+	}
+	return any;
+}
+
+/*
+ * gca_drain() - mark until no work is left that this worker can find
+ *
+ * Return: false if it was told to give up; its entries stay in the worker, for
+ * gca_worker_publish().
+ */
+bool gca_drain(struct gca_worker *w)
+{
+	do {
+		if (!drain_local(w))
+			return false;
+	} while (gca_worker_more(w) || overflow_scan(w));
+	return !gca_port_relax(w->arena) && !READ_ONCE(w->arena->void_reason);
+}
+
+/** gca_missed_pending() - are there objects to be scanned with faults on? */
+bool gca_missed_pending(struct gca_arena *a)
+{
+	return atomic_read(&a->nr_missed) > 0;
+}
+
+/*
+ * gca_missed_scan() - scan missed objects in the caller's context, faults on
+ *
+ * For a thread of the owner: the pager, an assist, COLLECT's caller.  What is
+ * found grey is marked on by the caller too, or left to others on the full list.
+ * Return: 0, or -EINTR if the caller must give up.
+ */
+int gca_missed_scan(struct gca_arena *a, unsigned int mode)
+{
+	struct gca_worker w;
+	struct gca_wbuf *b;
+	u64 t = gca_port_now();
+	bool ok = true;
+
+	gca_worker_init(&w, a, false, mode);
+	w.faulting = true;
+	while (ok && (b = gca_wbuf_get_missed(a))) {
+		while (ok && b->n) {
+			ok = gca_scan_faulting(&w, b->obj[--b->n]);
+			if (ok && w.buf && w.buf->n > GCA_WBUF_ENTRIES / 2)
+				ok = drain_local(&w);
+		}
+		if (b->n)
+			gca_wbuf_put_missed(a, b);
+		else
+			gca_wbuf_put_empty(a, b);
+		/* A list on pages that are not there: one hand-over, not one an object. */
+		ok = ok && drain_local(&w);
+	}
+	gca_worker_fini(&w);
+	if (mode)	/* COLLECT's caller counts its whole stop */
+		atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
+	return ok ? 0 : -EINTR;
+}
