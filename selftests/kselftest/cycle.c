@@ -494,6 +494,89 @@ TEST(errors_of_the_library)
 	}
 }
 
+/* What another parameter refuses, and what a smaller reservation or a process can do. */
+TEST(limits_and_the_library)
+{
+	struct gca_options o = { .backend = "kernel" };
+	struct gca_arena *a;
+	struct gca_stats s;
+	char old[20];
+
+	if (gct_file_long(gct_param_path("max_reserve_gib")) != 1024 ||
+	    gct_file_write(gct_param_path("max_reserve_gib"), "2"))
+		SKIP("parameters cannot be set");
+	a = gca_open(&o);		/* 64 GiB, halved */
+	EXPECT_TRUE(a);
+	gca_close(a);
+	o.reserve = 4ULL << 30;
+	EXPECT_TRUE(!gca_open(&o));
+	EXPECT_EQ(errno, EUSERS);
+	EXPECT_TRUE(strstr(gca_strerror(), "max_reserve_gib"));
+	EXPECT_EQ(gct_file_write(gct_param_path("max_reserve_gib"), "1024"), 0);
+
+	snprintf(old, sizeof(old), "%ld", gct_file_long(gct_param_path("level")));
+	ASSERT_EQ(gct_file_write(gct_param_path("level"), "0"), 0);
+	EXPECT_TRUE(!gca_open(&o));
+	EXPECT_EQ(errno, EPERM);
+	EXPECT_TRUE(strstr(gca_strerror(), "level"));
+	o.backend = "auto";
+	a = gca_open(&o);
+	EXPECT_EQ(gct_file_write(gct_param_path("level"), old), 0);
+	ASSERT_TRUE(a);
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	EXPECT_EQ(strcmp(s.backend, "process"), 0);
+	gca_close(a);
+}
+
+struct stranger {
+	struct gca_arena *a;
+	struct gca_mutator *m;
+};
+
+static void *stranger(void *arg)
+{
+	struct stranger *x = arg;
+
+	EXPECT_EQ(gca_detach(x->m), -1);
+	EXPECT_EQ(errno, EPERM);
+	EXPECT_TRUE(!gca_attach(x->a));
+	EXPECT_EQ(errno, EBUSY);
+	EXPECT_TRUE(!gca_alloc_noscan(x->m, 100000));
+	EXPECT_EQ(errno, EPERM);
+	return NULL;
+}
+
+/* The same errno on both backends. */
+TEST(backends_agree)
+{
+	for (int k = 0; k < 2; k++) {
+		struct gca_options o = { .backend = k ? "process" : "kernel", .reserve = 1ULL << 28 };
+		struct stranger x = { .a = gca_open(&o) };
+		struct gca_stats s;
+		pthread_t t;
+
+		ASSERT_TRUE(x.a);
+		x.m = gca_attach(x.a);
+		ASSERT_TRUE(x.m);
+		EXPECT_TRUE(!gca_attach(x.a));
+		EXPECT_EQ(errno, EEXIST);
+		ASSERT_EQ(pthread_create(&t, NULL, stranger, &x), 0);
+		pthread_join(t, NULL);
+		EXPECT_EQ(gca_root_add(x.a, (void *)4096, GCARENA_ROOT_BYTES_MAX + 8, 0), -1);
+		EXPECT_EQ(errno, ENOSPC);
+		EXPECT_EQ(gca_set_percent(x.a, 100001), -1);
+		EXPECT_EQ(errno, EINVAL);
+		EXPECT_EQ(gca_set_percent(x.a, 0), 0);
+		for (int i = 0; i < 200000; i++)
+			ASSERT_TRUE(gca_alloc_noscan(x.m, 48));
+		ASSERT_EQ(gca_stats(x.a, &s), 0);
+		EXPECT_EQ(s.cycles, 0);
+		EXPECT_EQ(s.allocated_bytes, 200000 * 48);
+		EXPECT_EQ(gca_detach(x.m), 0);
+		gca_close(x.a);
+	}
+}
+
 /* closefrom() takes the descriptor; its number is somebody else's then. */
 TEST(descriptor_closed_behind_the_library)
 {

@@ -288,6 +288,49 @@ TEST(dlopen_and_dlclose)
 	}
 }
 
+/* More libraries come between two cycles than one call can name, and one goes. */
+TEST(many_libraries)
+{
+	enum { MANY = GCARENA_ROOTS_PER_CALL + 20 };
+	static void *so[MANY + 1];
+	static char image[1 << 20];
+	char path[4096], dir[] = "/tmp/gcarena-many.XXXXXX";
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 20);
+	bool ok = true;
+	int fd;
+
+	ASSERT_GT(n, 0);
+	path[n] = 0;
+	strcpy(strrchr(path, '/') + 1, "plugin.so");
+	fd = open(path, O_RDONLY);
+	n = fd < 0 ? 0 : read(fd, image, sizeof(image));
+	close(fd);
+	if (n <= 0 || n == sizeof(image) || !mkdtemp(dir))
+		SKIP("no copies of a library can be made");
+	open_plain(0);
+	for (int i = 0; i <= MANY && ok; i++) {
+		/* The first is known already when the others come, and goes then. */
+		if (i == 1)
+			EXPECT_FALSE(alive());
+		snprintf(path, sizeof(path), "%s/%d.so", dir, i);
+		fd = open(path, O_WRONLY | O_CREAT, 0700);
+		ok = write(fd, image, n) == n;
+		close(fd);
+		so[i] = ok ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+		ok = so[i];
+		unlink(path);
+	}
+	rmdir(dir);
+	if (!ok)
+		SKIP("not so many libraries can be loaded here");
+	ASSERT_EQ(dlclose(so[0]), 0);
+	expect_root("the first of many", dlsym(so[1], "plugin_bss"), 0);
+	expect_root("the last of many", dlsym(so[MANY], "plugin_bss"), 0);
+	for (int i = 1; i <= MANY; i++)
+		ASSERT_EQ(dlclose(so[i]), 0);
+	EXPECT_FALSE(alive());
+}
+
 /* ------------------------------------------------------ stack and registers */
 
 TEST(stack)
