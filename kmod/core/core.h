@@ -5,9 +5,9 @@
  * How to read the core: cycle.c is the algorithm from top to bottom, mark.c its
  * heart, drain.c what is around it.  Then span.h (how an address becomes an
  * object, and what colour it has), central.c and pageheap.c (where spans come
- * from), sweep.c, roots.c, workbuf.c, ring.c.  Nothing in kmod/core/ may include anything but "port.h",
- * <linux/gcarena.h> and its own headers, and nothing may touch user memory but
- * through GCA_UREAD and gca_port_copy().
+ * from), sweep.c, roots.c, workbuf.c, ring.c.  Nothing in kmod/core/ may include
+ * anything but "port.h", <linux/gcarena.h> and its own headers, and nothing may
+ * touch user memory but through GCA_UREAD and gca_port_copy().
  *
  * Contexts.  An *operation* runs between gca_op_begin() and gca_op_end(): it
  * is bounded, never sleeps and never faults.  A *stop* is the time between
