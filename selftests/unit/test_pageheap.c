@@ -177,6 +177,7 @@ static void do_take(struct world *w, u32 min_pages, u32 room, u32 keep)
 {
 	struct gcarena_run runs[8];
 	u32 n, i, before = w->a.heap.free_dirty;
+	bool whole = false;
 
 	n = gca_pages_take_dirty(&w->a, min_pages, runs, room, keep);
 	assert_true(n <= room);
@@ -186,12 +187,15 @@ static void do_take(struct world *w, u32 min_pages, u32 room, u32 keep)
 		u32 len = runs[i].len >> GCARENA_PAGE_SHIFT;
 
 		assert_true(len >= min_pages);
+		whole |= len > GCA_CHUNK_PAGES;	/* too long to be cut */
 		for (k = 0; k < len; k++) {
 			assert_int_equal(shadow[page + k], DIRTY);
 			shadow[page + k] = AWAY;
 		}
 		live[nr_live++] = (struct live) { NULL, page, len };
 	}
+	/* not more than asked for, but for the last run's least length */
+	assert_true(!n || whole || w->a.heap.free_dirty + min_pages > keep);
 }
 
 static void random_ops(u64 seed, u32 ops, u32 max_log)

@@ -1,0 +1,633 @@
+// SPDX-License-Identifier: MIT
+/*
+ * test_mark.c: the mark loop against the shadow graph.
+ *
+ * Graphs of every shape and kind are built, a cycle runs as far as "marked", and
+ * the set of marked objects must be exactly the set that the shadow says is
+ * reachable: roots are exact here, and words that are no pointers hold addresses
+ * of other objects.  The same with buffers that run out, with reads that miss,
+ * and with up to eight threads marking one heap.  Then checkmark: it must find
+ * nothing where nothing is wrong, and what was planted where something is.
+ */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "world.h"
+
+#ifdef GCA_TSAN
+#define SCALE	4
+#else
+#define SCALE	1
+#endif
+
+static const u32 debug_modes[] = {
+	0, GCARENA_DEBUG_OVERFLOW, GCARENA_DEBUG_MISS,
+	GCARENA_DEBUG_CHECKMARK | GCARENA_DEBUG_OVERFLOW | GCARENA_DEBUG_MISS,
+};
+
+/* Chance, by address, so that it does not depend on who reads. */
+static u32 miss_one_in;
+
+static bool miss_some(u64 addr)
+{
+	u64 z = (addr >> 3) * 0x9e3779b97f4a7c15ULL;
+
+	return (z >> 40) % miss_one_in == 0;
+}
+
+static void add_layouts(struct world *w)
+{
+	static const u64 all[2] = { ~0ULL, ~0ULL }, none[2], odd[1] = { 0x5 };
+	u64 wide[130] = {}, one = 1;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(wide) * 64; i += 3 + i % 5)
+		wide[i / 64] |= 1ULL << i % 64;
+	world_layout(w, 1, &one);
+	world_layout(w, 3, odd);
+	world_layout(w, 64, all);
+	world_layout(w, 128, none);
+	wide[1] |= 1;
+	world_layout(w, 1000, (u64[16]){ wide[0], wide[1], wide[2], wide[3], wide[4], wide[5],
+		     wide[6], wide[7], wide[8], wide[9], wide[10], wide[11], wide[12], wide[13],
+		     wide[14], wide[15] & ((1ULL << 40) - 1) });
+	world_layout(w, 8192, wide);
+}
+
+/* Into the object: a root at its start would keep the one before it, too. */
+static void root(struct graph *g, u32 slot, u32 to)
+{
+	graph_root(g, slot, to, to ? 8 + world_below(g->w, g->node[to].words * 8ULL - 8) : 0);
+}
+
+/* Mark; compare; sweep; compare. */
+static void check_cycle(struct graph *g)
+{
+	struct world *w = g->w;
+
+	world_cycle(w, GCA_UNTIL_MARKED);
+	assert_int_equal(w->a.void_reason, 0);
+	assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+	graph_check_marks(g);
+	assert_int_equal(w->a.totals.live, g->reached_bytes);
+	assert_int_equal(gca_sweep_finish(&w->a), 0);
+	graph_check_swept(g, true);
+	assert_true(world_marks_zero(w));
+	assert_int_equal(w->a.totals.live, g->reached_bytes);
+}
+
+static struct graph *begin(struct graph *g, u32 debug, u64 seed)
+{
+	struct world *w = world_open(1ULL << 30, debug, seed);
+
+	add_layouts(w);
+	graph_init(g, w);
+	return g;
+}
+
+static void end(struct graph *g)
+{
+	struct world *w = g->w;
+	u32 i;
+
+	for (i = 0; i < WORLD_ROOTS; i++)
+		graph_root(g, i, 0, 0);
+	assert_int_equal(gca_sweep_finish(&w->a), 0);
+	graph_check_swept(g, false);
+	check_cycle(g);
+	assert_int_equal(g->reached, 0);
+	world_detach(w);
+	world_collect(w);
+	assert_int_equal(w->a.heap.inuse, 0);
+	graph_fini(g);
+	world_close(w);
+}
+
+static void must(u32 id)
+{
+	if (!id)
+		fail_msg("allocation failed");
+}
+
+/* ------------------------------------------------------------------ random */
+
+static void random_graph(struct graph *g, u32 n, u64 max_words, u32 links, u32 roots)
+{
+	struct world *w = g->w;
+	u32 i, first = g->n;
+
+	for (i = 0; i < n; i++)
+		must(graph_random_new(g, max_words));
+	for (i = first; i < g->n; i++)
+		graph_random_links(g, i, 1 + world_below(w, 2 * links));
+	for (i = 0; i < roots; i++)
+		root(g, world_below(w, WORLD_ROOTS), first + world_below(w, n));
+}
+
+static void test_random(void **state)
+{
+	struct graph g;
+	u32 mode, round;
+
+	for (mode = 0; mode < ARRAY_SIZE(debug_modes); mode++) {
+		begin(&g, debug_modes[mode], 100 + mode);
+		print_message("seed %llu\n", (unsigned long long)g.w->seed);
+		for (round = 0; round < 4; round++) {
+			random_graph(&g, 2500, round == 3 ? 40000 : 300, 1 + round, 10);
+			check_cycle(&g);
+		}
+		end(&g);
+	}
+}
+
+/* Every size class of every kind, in every slot of a span. */
+static void test_every_class(void **state)
+{
+	u32 c, kind, i, layout, n;
+	struct graph g;
+
+	for (kind = 0; kind < GCARENA_NR_KINDS; kind++) {
+		begin(&g, 0, kind);
+		for (c = 0; c < GCARENA_NR_SIZES; c++) {
+			u32 words = gca_class[4 * c].size / 8, first = g.n;
+
+			if (kind == GCARENA_PRECISE && words > GCARENA_BITMAP_MAX / 8)
+				words--;
+			n = gca_class[4 * c + kind].nelems;
+			layout = c % g.w->nr_layouts;
+			for (i = 0; i < n; i++)
+				must(graph_new(&g, kind, words, layout));
+			/* a target for the last pointer of each, and no other way to it */
+			for (i = 0; i < n && kind != GCARENA_NOSCAN; i++) {
+				u32 k = words, to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+
+				must(to);
+				while (k && !world_is_pointer(g.w, kind, layout, k - 1))
+					k--;
+				if (k)
+					graph_link(&g, first + i, k - 1, to, 0);
+			}
+			for (i = 0; i < n; i++)
+				if (i % 3)
+					root(&g, (c * 61 + i) % WORLD_ROOTS, first + i);
+		}
+		check_cycle(&g);
+		end(&g);
+	}
+}
+
+/* ------------------------------------------------------------------ shapes */
+
+/* A complete tree of @depth levels; returns its root. */
+static u32 tree(struct graph *g, u32 depth, u32 kind)
+{
+	u32 id = graph_new(g, kind, 4, 2);
+
+	must(id);
+	if (depth > 1) {
+		graph_link(g, id, 0, tree(g, depth - 1, kind), 0);
+		graph_link(g, id, 2, tree(g, depth - 1, kind), 16);
+	}
+	return id;
+}
+
+static void shapes(u32 debug)
+{
+	u32 i, prev, id, n = 30000 / SCALE, kind;
+	struct graph g;
+
+	for (kind = GCARENA_PRECISE; kind <= GCARENA_CONSERVATIVE; kind++) {
+		begin(&g, debug, 1);
+		root(&g, 0, tree(&g, 12, kind));
+		/* a list, and one that ends in a cycle */
+		for (i = 0, prev = 0; i < n; i++) {
+			id = graph_new(&g, kind, 6, 2);
+			must(id);
+			graph_link(&g, id, 4, prev ? prev : id, 0);
+			prev = id;
+		}
+		root(&g, 1, prev);
+		/* a cycle that nothing holds */
+		id = graph_new(&g, kind, 6, 2);
+		prev = graph_new(&g, kind, 6, 2);
+		graph_link(&g, id, 0, prev, 0);
+		graph_link(&g, prev, 0, id, 0);
+		/* dense: every word of 64 points somewhere */
+		for (i = 0, prev = g.n; i < 300; i++)
+			must(graph_new(&g, kind, 64, 2));
+		for (i = 0; i < 300; i++)
+			graph_random_links(&g, prev + i, 64);
+		root(&g, 2, prev);
+		check_cycle(&g);
+		/* cut the list in the middle */
+		graph_link(&g, g.root[1] - n / 2, 4, 0, 0);
+		check_cycle(&g);
+		assert_true(g.reached < g.n);
+		end(&g);
+	}
+}
+
+static void test_shapes(void **state)
+{
+	shapes(0);
+}
+
+static void test_shapes_overflow(void **state)
+{
+	shapes(GCARENA_DEBUG_OVERFLOW);
+}
+
+/* Arrays of a million slots, precise and not: many oblets, more than all buffers hold. */
+static void million(u32 debug, u32 kind, u32 layout)
+{
+	u32 n = (1U << 20) / SCALE, big, i, targets = 20000 / SCALE, first;
+	struct graph g;
+
+	begin(&g, debug, layout);
+	big = graph_new(&g, kind, n, layout);
+	must(big);
+	first = g.n;
+	for (i = 0; i < targets; i++)
+		must(graph_new(&g, i % GCARENA_NR_KINDS, 4, 0));
+	for (i = 0; i < targets; i++) {
+		u64 k = world_below(g.w, n);
+
+		if (world_is_pointer(g.w, kind, layout, k))
+			graph_link(&g, big, k, first + i, world_below(g.w, 32));
+	}
+	/* the words about each boundary of an oblet */
+	for (i = 1; i < n / (GCA_OBLET_BYTES / 8); i++) {
+		u64 k = i * (GCA_OBLET_BYTES / 8);
+
+		if (world_is_pointer(g.w, kind, layout, k - 1))
+			graph_link(&g, big, k - 1, first + 2 * i, 0);
+		if (world_is_pointer(g.w, kind, layout, k))
+			graph_link(&g, big, k, first + 2 * i + 1, 0);
+	}
+	root(&g, 0, big);
+	check_cycle(&g);
+	assert_true(g.reached > targets / 8);
+	end(&g);
+}
+
+static void test_million(void **state)
+{
+	u32 mode, layout;
+
+	for (mode = 0; mode < 3; mode++) {
+		million(debug_modes[mode], GCARENA_CONSERVATIVE, 0);
+		for (layout = 0; layout < 6; layout += layout == 1 ? 3 : 1)
+			million(debug_modes[mode], GCARENA_PRECISE, layout);
+	}
+}
+
+/* ---------------------------------------------------------- interior and end */
+
+/* A root's word keeps the object it is in and the one it is the end of; a heap word, no end. */
+static void test_interior_and_end(void **state)
+{
+	static const u64 words[] = { 2, 8, 63, 64, 65, 200, 4095, 4096, 5000, 100000 };
+	u32 i, id[3], k, holder;
+	struct graph g;
+	struct world *w;
+
+	for (i = 0; i < ARRAY_SIZE(words); i++) {
+		begin(&g, GCARENA_DEBUG_CHECKMARK, i);
+		w = g.w;
+		for (k = 0; k < 3; k++)
+			id[k] = graph_new(&g, GCARENA_CONSERVATIVE, words[i], 0);
+		/* first and last byte */
+		w->root[0] = g.node[id[0]].addr + words[i] * 8 - 1;
+		world_cycle(w, GCA_UNTIL_MARKED);
+		assert_true(world_marked(w, g.node[id[0]].addr));
+		assert_false(world_marked(w, g.node[id[1]].addr));
+		assert_false(world_marked(w, g.node[id[2]].addr));
+		end(&g);
+
+		begin(&g, GCARENA_DEBUG_CHECKMARK, i);
+		w = g.w;
+		for (k = 0; k < 3; k++)
+			id[k] = graph_new(&g, GCARENA_CONSERVATIVE, words[i], 0);
+		holder = graph_new(&g, GCARENA_CONSERVATIVE, 2, 0);
+		if (g.node[id[1]].addr - g.node[id[0]].addr != words[i] * 8) {
+			end(&g);	/* not adjacent: a rounded size */
+			continue;
+		}
+		w->root[1] = g.node[holder].addr + 8;
+		/* exactly the end of the first, that is the start of the second */
+		w->root[0] = g.node[id[1]].addr;
+		world_cycle(w, GCA_UNTIL_MARKED);
+		assert_true(world_marked(w, g.node[id[0]].addr));
+		assert_true(world_marked(w, g.node[id[1]].addr));
+		assert_false(world_marked(w, g.node[id[2]].addr));
+		/* the same word in the heap */
+		w->root[0] = 0;
+		*(u64 *)g.node[holder].addr = g.node[id[1]].addr;
+		*(u64 *)(g.node[holder].addr + 8) = 0;
+		g.node[holder].val[0] = g.node[id[1]].addr;
+		world_cycle(w, GCA_UNTIL_MARKED);
+		assert_false(world_marked(w, g.node[id[0]].addr));
+		assert_true(world_marked(w, g.node[id[1]].addr));
+		assert_int_equal(gca_sweep_finish(&w->a), 0);
+		graph_fini(&g);
+		world_close(w);
+	}
+}
+
+/* Registers and stack are roots with the end rule. */
+static void test_stack(void **state)
+{
+	u64 frame[16] = {}, addr[4];
+	struct gca_stack s = { .lo = (u64)frame, .hi = (u64)(frame + 8),
+			       .alt_lo = (u64)(frame + 12), .alt_hi = (u64)(frame + 16),
+			       .nr_regs = 3 };
+	struct world *w = world_open(64 * MIB, GCARENA_DEBUG_CHECKMARK, 1);
+	u32 i;
+
+	for (i = 0; i < 4; i++) {
+		addr[i] = world_alloc(w, 5000, GCARENA_NOSCAN, 0);
+		world_alloc(w, 5000, GCARENA_NOSCAN, 0);
+	}
+	world_hooks.stack = &s;
+	s.regs[2] = addr[0] + 5120;	/* its end */
+	frame[7] = addr[1] + 100;
+	frame[10] = addr[2];		/* beyond the bounds */
+	frame[15] = addr[3] + 1;
+	world_cycle(w, GCA_UNTIL_MARKED);
+	assert_true(world_marked(w, addr[0]));
+	assert_true(world_marked(w, addr[1]));
+	assert_false(world_marked(w, addr[2]));
+	assert_true(world_marked(w, addr[3]));
+	world_close(w);
+}
+
+/* ------------------------------------------------------------------- misses */
+
+static bool nothing_readable(u64 addr)
+{
+	return true;
+}
+
+static void test_missed_reads(void **state)
+{
+	static const u32 rate[] = { 1, 2, 7, 100 };
+	struct graph g;
+	u32 i, mode;
+
+	for (mode = 0; mode < 2; mode++)
+		for (i = 0; i < ARRAY_SIZE(rate); i++) {
+			begin(&g, debug_modes[mode], 7 + i);
+			world_hooks.miss = miss_some;
+			world_hooks.miss_roots = i % 2;
+			miss_one_in = rate[i];
+			random_graph(&g, 2000, 20000, 3, 10);
+			root(&g, 0, tree(&g, 10, GCARENA_PRECISE));
+			check_cycle(&g);
+			assert_true(g.w->a.totals.missed.counter > 0);
+			end(&g);
+		}
+}
+
+/* A page that cannot be read and need not be is a leaf; of roots, too. */
+static void test_leaves(void **state)
+{
+	struct graph g;
+	u32 id, far;
+
+	begin(&g, 0, 1);
+	id = graph_new(&g, GCARENA_CONSERVATIVE, 100, 0);
+	far = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+	graph_link(&g, id, 50, far, 0);
+	root(&g, 0, id);
+	world_hooks.miss = nothing_readable;
+	world_hooks.unreadable = nothing_readable;
+	world_cycle(g.w, GCA_UNTIL_MARKED);
+	assert_int_equal(g.w->a.void_reason, 0);
+	assert_true(g.w->a.totals.leaves.counter > 0);
+	assert_false(world_marked(g.w, g.node[id].addr));	/* the root page was one */
+	world_hooks.unreadable = NULL;
+	world_close(g.w);
+	graph_fini(&g);
+}
+
+/* ------------------------------------------------------------------ threads */
+
+struct team {
+	struct gca_arena *a;
+	int size;
+	atomic_t idle, ran;
+	pthread_barrier_t start;
+};
+
+static bool work_visible(struct gca_arena *a)
+{
+	return atomic_read(&a->nr_full) || atomic_read(&a->overflowed) ||
+	       atomic_read(&a->nr_missed);
+}
+
+/*
+ * A marker: idle ones are counted after they have published all, and are
+ * counted out before they take anything; so when all are idle and no work is
+ * visible, there is none.
+ */
+static void *marker(void *arg)
+{
+	struct team *t = arg;
+	struct gca_worker w;
+
+	pthread_barrier_wait(&t->start);
+	for (;;) {
+		gca_worker_init(&w, t->a, false, 0);
+		gca_roots_mark(&w);
+		gca_drain(&w);
+		if (w.objects)
+			atomic_inc(&t->ran);
+		gca_worker_fini(&w);
+		if (gca_missed_pending(t->a))
+			gca_missed_scan(t->a, 1);
+		atomic_inc_return(&t->idle);
+		while (!work_visible(t->a)) {
+			if (atomic_read_acquire(&t->idle) == t->size && !work_visible(t->a))
+				return NULL;
+			usleep(10);
+		}
+		atomic_dec(&t->idle);
+	}
+}
+
+/* Phase mark and root jobs as the begin stop leaves them, with nothing scanned. */
+static void begin_marking(struct world *w)
+{
+	struct gca_worker worker;
+
+	assert_int_equal(gca_sweep_finish(&w->a), 0);
+	assert_int_equal(gca_roots_prepare(&w->a), 0);
+	assert_int_equal(gca_roots_begin(&w->a), 0);
+	w->a.live_at_begin = atomic64_read(&w->a.heap_live);
+	atomic64_set(&w->a.cycle_marked, 0);
+	w->a.deadline = U64_MAX;
+	w->a.phase = GCARENA_PHASE_MARK;
+	gca_worker_init(&worker, &w->a, true, 0);
+	gca_mutator_snapshot(&worker, &w->m);
+	gca_worker_fini(&worker);
+}
+
+static void team_mark(struct world *w, int size)
+{
+	struct team t = { .a = &w->a, .size = size };
+	pthread_t thread[8];
+	int i;
+
+	begin_marking(w);
+	pthread_barrier_init(&t.start, NULL, size);
+	for (i = 0; i < size; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, marker, &t), 0);
+	for (i = 0; i < size; i++)
+		pthread_join(thread[i], NULL);
+	pthread_barrier_destroy(&t.start);
+	assert_int_equal(atomic_read(&w->a.markers), 0);
+	assert_int_equal(atomic_read(&w->a.nr_full), 0);
+	assert_int_equal(atomic_read(&w->a.nr_missed), 0);
+	assert_int_equal(atomic_read(&w->a.overflowed), 0);
+	assert_int_equal(atomic_read(&w->a.jobs_done), w->a.nr_jobs);
+}
+
+static void test_threads(void **state)
+{
+	static const int sizes[] = { 1, 2, 3, 4, 8 };
+	struct graph g;
+	u32 i, mode;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		for (mode = 0; mode < 3; mode++) {
+			begin(&g, debug_modes[mode], 31 + i);
+			random_graph(&g, 6000 / SCALE, 200, 2, 30);
+			random_graph(&g, 60, 60000, 30, 4);
+			root(&g, 0, tree(&g, 13 - SCALE / 2, GCARENA_PRECISE));
+			root(&g, 1, tree(&g, 13 - SCALE / 2, GCARENA_CONSERVATIVE));
+			team_mark(g.w, sizes[i]);
+			graph_check_marks(&g);
+			/* and termination by the cycle itself finds nothing more */
+			world_cycle(g.w, GCA_UNTIL_MARKED);
+			graph_check_marks(&g);
+			assert_int_equal(gca_sweep_finish(&g.w->a), 0);
+			graph_check_swept(&g, true);
+			end(&g);
+		}
+}
+
+/* Many short races for the same few objects and buffers. */
+static void test_threads_contention(void **state)
+{
+	struct graph g;
+	u32 round, i, hub, leaf;
+
+	begin(&g, 0, 5);
+	for (i = 0, leaf = g.n; i < 64; i++)
+		must(graph_new(&g, GCARENA_CONSERVATIVE, 8, 0));
+	for (i = 0, hub = g.n; i < 64; i++)
+		must(graph_new(&g, GCARENA_CONSERVATIVE, 128, 0));
+	for (i = 0; i < 64 * 128; i++)
+		graph_link(&g, hub + i / 128, i % 128, i % 2 ? leaf + (i / 2) % 64 : hub + i % 64, 0);
+	for (i = 0; i < WORLD_ROOTS; i++)
+		root(&g, i, hub + i % 64);
+	for (round = 0; round < 100 / SCALE; round++) {
+		team_mark(g.w, 4);
+		graph_check_marks(&g);
+		world_cycle(g.w, GCA_UNTIL_MARKED);
+		assert_int_equal(gca_sweep_finish(&g.w->a), 0);
+	}
+	end(&g);
+}
+
+/* ---------------------------------------------------------------- checkmark */
+
+static void test_checkmark_silent(void **state)
+{
+	struct graph g;
+	u32 i, prev = 0, id;
+
+	begin(&g, GCARENA_DEBUG_CHECKMARK, 3);
+	random_graph(&g, 3000, 3000, 3, 20);
+	/* deeper than checkmark's path is long */
+	for (i = 0; i < 200000; i++) {
+		id = graph_new(&g, GCARENA_CONSERVATIVE, 2, 0);
+		graph_link(&g, id, 1, prev ? prev : id, 0);
+		prev = id;
+	}
+	root(&g, 200, prev);
+	check_cycle(&g);
+	assert_int_equal(gca_warnings, 0);
+	end(&g);
+}
+
+static u64 *mark_word(struct world *w, u64 addr, u64 *bit)
+{
+	struct gca_ref r = {};
+
+	assert_true(gca_find(&w->a, addr, &r));
+	*bit = 1ULL << r.index % 64;
+	return &gca_pair(&w->a, r.head, r.index / 64)[0];
+}
+
+/*
+ * Planted: an object that was marked loses its mark; one that was never scanned
+ * counts as marked, so that its child is not.  Each is reported once.
+ */
+static void test_checkmark_finds(void **state)
+{
+	static const u32 kinds[] = { GCARENA_PRECISE, GCARENA_CONSERVATIVE };
+	static const u64 sizes[] = { 4, 60, 200, 20000 };
+	u32 k, s, plant, id, child;
+	struct graph g;
+	u64 bit, *word;
+
+	for (k = 0; k < 2; k++)
+		for (s = 0; s < ARRAY_SIZE(sizes); s++)
+			for (plant = 0; plant < 3; plant++) {
+				begin(&g, GCARENA_DEBUG_CHECKMARK, 3);
+				id = graph_new(&g, kinds[k], sizes[s], 2);
+				child = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+				graph_link(&g, id, sizes[s] - 1, child, 0);
+				root(&g, 0, id);
+				if (plant == 1) {
+					/* the marker will think it has been here */
+					word = mark_word(g.w, g.node[id].addr, &bit);
+					*word |= bit;
+				}
+				world_cycle(g.w, GCA_UNTIL_MARKING);
+				assert_int_equal(gca_warnings, 0);
+				if (plant == 2) {
+					word = mark_word(g.w, g.node[id].addr, &bit);
+					assert_true(*word & bit);
+					*word &= ~bit;
+				}
+				world_cycle(g.w, GCA_UNTIL_MARKED);
+				assert_int_equal(gca_warnings, plant != 0);
+				gca_warnings = 0;
+				assert_int_equal(gca_sweep_finish(&g.w->a), 0);
+				world_close(g.w);
+				graph_fini(&g);
+			}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_every_class),
+		cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_shapes_overflow),
+		cmocka_unit_test(test_million),
+		cmocka_unit_test(test_interior_and_end),
+		cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_missed_reads),
+		cmocka_unit_test(test_leaves),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_threads_contention),
+		cmocka_unit_test(test_checkmark_silent),
+		cmocka_unit_test(test_checkmark_finds),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
