@@ -185,11 +185,14 @@ TEST_F(arena, free_index)
 	}
 }
 
+/* Set before the thread begins: the test fills the attach request anew. */
+static size_t scribbled_words;
+
 static void *scribbler(void *arg)
 {
 	struct raw *r = arg;
 	uint64_t seed = gct_now_ms() * 31 | 1;
-	size_t words = r->attach.map_size / 4;
+	size_t words = scribbled_words;
 	uint32_t *area = (uint32_t *)r->m;
 
 	while (!__atomic_load_n(&r->heap_offset, __ATOMIC_RELAXED)) {
@@ -210,6 +213,7 @@ TEST_F(arena, everything_at_random)
 	pthread_t t;
 
 	self->bad.heap_offset = 0;
+	scribbled_words = self->bad.attach.map_size / 4;
 	ASSERT_EQ(pthread_create(&t, NULL, scribbler, &self->bad), 0);
 	for (unsigned long i = 0; i < gct_scale(1500); i++) {
 		work(&self->bad, &self->seed);
