@@ -13,9 +13,10 @@
  *	shuffled	155	156		192	  1
  *	array		12.8	12.8		12.0	128
  *
- * (Differences of 1 ns are noise; 4 KiB pages add at most 1 ns, to shuffled 20.)
+ * (Differences of 1 ns are noise.  4 KiB pages add 4 ns to random,
+ * 20 to shuffled, nothing to the others.)
  * Where one object a visit is found, the span queue's bookkeeping costs a
- * quarter to a third more; where spans are dense it saves about a tenth.  Its
+ * quarter more; where spans are dense it saves about a tenth.  Its
  * gain on the random graph was another's loss: the stack of the object queue
  * outgrew its buffers, and every overflowed span was scanned again whole, 1.58
  * times the work.  With one bit an object that says "grey, but in no buffer"
