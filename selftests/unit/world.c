@@ -627,8 +627,11 @@ u32 graph_random_new(struct graph *g, u64 max_words)
 {
 	struct world *w = g->w;
 	u64 words = 2 + world_below(w, 1ULL << world_below(w, 64 - __builtin_clzll(max_words)));
+	u32 kind = graph_random_kind(w);
 
-	return graph_new(g, graph_random_kind(w), min(words, max_words),
+	if (kind == GCARENA_PRECISE && !w->nr_layouts)
+		kind = GCARENA_CONSERVATIVE;
+	return graph_new(g, kind, min(words, max_words),
 			 w->nr_layouts ? world_below(w, w->nr_layouts) : 0);
 }
 
