@@ -3,29 +3,35 @@
  * spanqueue.c: should the mark loop queue spans instead of objects?
  *
  * No.  On an AMD EPYC (Zen 4, 1 MiB of L2), 4 M objects of 64 bytes, one marker,
- * 2 MiB pages, 16 entries prefetched ahead, ns per object, best of 4:
+ * 16 entries prefetched ahead, ns per object with 2 MiB / 4 KiB pages, best of
+ * three alternating runs of four rounds:
  *
- *			object	same, with	span	objects
- *			queue	pending bits	queue	a visit
- *	random		78.8	63.0		64.5	 34
- *	tree		15.1	15.9		13.6	128
- *	list		14.2	15.6		19.5	  1
- *	shuffled	155	156		192	  1
- *	array		12.8	12.8		12.0	128
+ *			object		same, with	span		objects
+ *			queue		pending bits	queue		a visit
+ *	random		77 / 82		63 / 67 (1)	64 / 68 (1)	 34
+ *	tree		14.9 / 14.8	15.6 / 15.2	13.6 / 13.6	128
+ *	list		14.5 / 14.8	14.8 / 15.2	19.2 / 19.5	  1
+ *	shuffled	152 / 175	158 / 180	187 / 213	  1
+ *	array (2)	13.1 / 14.0	13.1 / 14.1	12.0 / 12.0	128
  *
- * (Differences of 1 ns are noise.  4 KiB pages add 4 ns to random,
- * 20 to shuffled, nothing to the others.)
- * Where one object a visit is found, the span queue's bookkeeping costs a
- * quarter more; where spans are dense it saves about a tenth.  Its
- * gain on the random graph was another's loss: the stack of the object queue
- * outgrew its buffers, and every overflowed span was scanned again whole, 1.58
- * times the work.  With one bit an object that says "grey, but in no buffer"
- * (pending bits) each object is scanned once, the overflow is itself a queue of
- * spans, and the object queue is as good.  With buffers for all it takes 55 ns.
+ * (1) 4 KiB pages: one run, on a quieter machine.  (2) Object queue: another
+ * driver of the same core, alternating; span queue: one run; this program's own
+ * repetition was spoilt by load.  The machine was shared: believe 5 %, no less.
  *
- * Prefetching: random, objects and spans: 105 and 86 ns without, 66 and 64 at 4
- * ahead, 61 and 64 at 8, 63 and 65 at 16, 71 and 64 at 32; the other graphs do
- * not change by more than noise.
+ * Where a visit finds one object the span queue costs a fifth to a third more;
+ * where spans are dense it saves about a tenth.  Its gain on the random graph is
+ * not its order: the stack of the object queue outgrows its buffers there, and
+ * every overflowed span was scanned again whole, 1.58 times the work.  With one
+ * bit an object that says "grey, but in no buffer" (pending bits) each object is
+ * scanned once, the overflow is itself a queue of spans, and the two are level.
+ * With buffers for everything the object queue takes 55 ns.
+ *
+ * Ahead 1 (none), 4, 8, 16, 32: random, objects 105 66 62 63 71, spans 87 64 64
+ * 65 64; lists do not care.  Objects of the tree 16 19 17 16 17, of the array 12
+ * 13 11 13 13: the same in each repetition, so not noise, but not explained
+ * either (the depth is a constant, and changes the code).  16 stays.
+ *
+ * Not tried: two markers; scanning a span again before it is let go; SIMD.
  *
  * Usage: spanqueue GRAPH [huge|small [OBJECTS [ROUNDS]]]
  *	GRAPH: random, tree, list, shuffled, array: 64-byte conservative objects
