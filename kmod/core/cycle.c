@@ -264,7 +264,8 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 	if (a->debug & GCARENA_DEBUG_CHECKMARK)
 		gca_check_run(a, ran);
 
-	born = atomic64_read(&a->heap_live) - a->live_at_begin;
+	/* Less than none: spans lent before the cycle were handed back in it. */
+	born = max_t(s64, atomic64_read(&a->heap_live) - (s64)a->live_at_begin, 0);
 	list_for_each_entry(m, &a->mutators, link)
 		for (i = 1; i < m->nr_slots; i++)
 			m->twin[i].charged = 0;

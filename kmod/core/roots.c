@@ -148,7 +148,7 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 		     const struct gcarena_range *del, u32 nr_del)
 {
 	struct gca_roots *old = a->roots, *r;
-	bool marking;
+	u64 scanned = 0;	/* the epoch, which is not 0 while marking */
 	size_t bytes;
 	u32 i;
 	int err;
@@ -172,9 +172,13 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 		return err;
 	}
 
-	marking = a->phase == GCARENA_PHASE_MARK;
-	if (marking) {
-		atomic_inc(&a->markers);	/* marking does not end before we are done */
+	/*
+	 * Not counted as a marker: a termination that waited for us, with the
+	 * gate closed while we wait for the gate, would wait for ever.  So the
+	 * cycle may end between two operations, and another begin: then again.
+	 */
+	while (a->phase == GCARENA_PHASE_MARK && a->epoch != scanned) {
+		scanned = a->epoch;
 		gca_op_end(a);
 		for (i = 0; i < nr_del && !err; i++)
 			err = scan_between_ops(a, &del[i]);
@@ -183,11 +187,9 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 		if (!err)
 			err = gca_op_begin(a);
 		if (err) {
-			atomic_dec(&a->markers);
 			roots_put(a, r);
 			return err;
 		}
-		atomic_dec(&a->markers);
 	}
 	WRITE_ONCE(a->roots, r);
 	gca_op_end(a);
@@ -401,6 +403,10 @@ void gca_roots_release(struct gca_arena *a)
 {
 	roots_put(a, a->cycle_roots);
 	a->cycle_roots = NULL;
+	/* It points into memory that gca_roots_prepare() may replace. */
+	gca_spin_lock(&a->mutators_lock);
+	a->job_mutator = NULL;
+	gca_spin_unlock(&a->mutators_lock);
 	a->nr_jobs = 0;
 	a->nr_range_jobs = 0;
 }
