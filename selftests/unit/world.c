@@ -522,7 +522,8 @@ static void reach(struct graph *g, u32 id, u32 *depth)
 
 	if (!id || o->stamp == g->stamp)
 		return;
-	assert_true(o->alive);
+	if (!o->alive)
+		fail_msg("reachable object %u was taken for dead", id);
 	o->stamp = g->stamp;
 	g->reached++;
 	g->stack[(*depth)++] = id;
@@ -551,12 +552,55 @@ void graph_reach(struct graph *g)
 	}
 }
 
+static void bury(struct graph *g, u32 i, const char *why)
+{
+	struct node *o = &g->node[i];
+
+	if (o->stamp == g->stamp)
+		fail_msg("reachable object %u at %#llx: %s", i, (unsigned long long)o->addr, why);
+	o->alive = false;
+	free(o->val);
+	free(o->kid);
+	o->val = NULL;
+	o->kid = NULL;
+}
+
+/*
+ * An object whose slot has a newer one, or is a slot no more, was swept some
+ * time ago.  Newest first: who comes to a slot first has it.
+ */
+static void bury_overwritten(struct graph *g)
+{
+	u32 size = 1U << (33 - __builtin_clz(g->n)), i, h, *slot;
+	struct gca_ref r;
+
+	slot = calloc(size, sizeof(*slot));
+	for (i = g->n - 1; i > 0; i--) {
+		struct node *o = &g->node[i];
+
+		if (!o->alive)
+			continue;
+		if (!gca_find(&g->w->a, o->addr, &r) || o->addr - g->w->a.base - r.off > 8) {
+			bury(g, i, "its slot is gone");
+			continue;
+		}
+		for (h = r.off / 16 & (size - 1); slot[h]; h = (h + 1) & (size - 1))
+			if (slot[h] == r.off / 16 + 1)
+				break;
+		if (slot[h])
+			bury(g, i, "its slot was handed out again");
+		slot[h] = r.off / 16 + 1;	/* two slots are never so near */
+	}
+	free(slot);
+}
+
 /** graph_check_contents() - every reachable object is as it was written */
 void graph_check_contents(struct graph *g)
 {
 	u32 i;
 
 	graph_reach(g);
+	bury_overwritten(g);
 	for (i = 1; i < g->n; i++) {
 		struct node *o = &g->node[i];
 
@@ -603,11 +647,7 @@ void graph_check_swept(struct graph *g, bool exact)
 				fail_msg("object %u at %#llx was freed", i,
 					 (unsigned long long)o->addr);
 		} else if (!held) {
-			o->alive = false;
-			free(o->val);
-			free(o->kid);
-			o->val = NULL;
-			o->kid = NULL;
+			bury(g, i, "swept");
 		} else if (exact) {
 			fail_msg("object %u at %#llx was not freed", i,
 				 (unsigned long long)o->addr);
