@@ -151,7 +151,7 @@ struct gca_span {
 };
 
 #define GCA_WBUF_ENTRIES	252
-#define GCA_WBUFS		8
+#define GCA_WBUFS		16	/* 32 KiB a chunk: with half, random graphs overflow */
 
 /**
  * struct gca_wbuf - 2 KiB of grey objects
