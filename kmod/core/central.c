@@ -170,21 +170,22 @@ void gca_hand_back(struct gca_mutator *m, u32 slot)
 	gca_central_put(a, s);
 }
 
-/* Make room in the slot table: hand back some other class's span. */
-static bool evict(struct gca_mutator *m, u32 sc)
+/*
+ * Make room in the slot table, which is full: hand back some other class's span,
+ * or, if all are of class @sc, one of those.
+ */
+static void evict(struct gca_mutator *m, u32 sc)
 {
 	u32 tries, other;
 
 	for (tries = 1; tries < m->nr_slots; tries++) {
 		m->clock = (u32)m->clock + 1 < m->nr_slots ? m->clock + 1 : 1;
-		if (!m->twin[m->clock].span || m->twin[m->clock].span_class == sc)
-			continue;
-		other = m->twin[m->clock].span_class;
-		gca_hand_back(m, m->clock);
-		chain_publish(m, other);
-		return true;
+		if (m->twin[m->clock].span_class != sc)
+			break;
 	}
-	return false;
+	other = m->twin[m->clock].span_class;
+	gca_hand_back(m, m->clock);
+	chain_publish(m, other);
 }
 
 static void lend(struct gca_mutator *m, u32 sc, struct gca_span *s)
@@ -234,8 +235,11 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
 			gca_hand_back(m, i);
 	}
 	while (*got < want) {
-		if (!m->nr_free && (*got || !evict(m, sc)))
-			break;
+		if (!m->nr_free) {
+			if (*got)
+				break;
+			evict(m, sc);
+		}
 		s = central_take(a, sc, need, &err);
 		if (!s)
 			break;

@@ -221,6 +221,15 @@ static bool chunk_missing(struct gca_arena *a, u32 page, struct gca_need *need)
 	return true;
 }
 
+/* Is an entry of [first, last) empty, so that a stand-in is wanted? */
+static bool inner_wanted(const struct gca_arena *a, u32 first, u32 last)
+{
+	for (; first < last; first++)
+		if (a->chunk[first] == a->empty)
+			return true;
+	return false;
+}
+
 /*
  * Write the page words of a span, first page first: a marker that sees an
  * interior word finds the first page's word valid.
@@ -287,6 +296,7 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 		    unsigned int snap, struct gca_need *need, struct gca_span **span)
 {
 	u32 page, end, inner_first, inner_last, rest;
+	bool inner;
 	struct gca_pageheap *h = &a->heap;
 	struct gca_span *s;
 	bool dirty;
@@ -309,7 +319,8 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 	/* Chunks strictly between the first and the last page's. */
 	inner_first = page / GCA_CHUNK_PAGES + 1;
 	inner_last = (end - 1) / GCA_CHUNK_PAGES;
-	if (inner_first < inner_last && !need->inner) {
+	inner = inner_wanted(a, inner_first, inner_last);
+	if (inner && !need->inner) {
 		need->chunk = GCA_NEED_INNER;
 		goto out;
 	}
@@ -331,7 +342,7 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 	s->inner = NULL;
 	WRITE_ONCE(s->sweepgen, a->sweepgen);
 	INIT_LIST_HEAD(&s->link);
-	if (inner_first < inner_last) {
+	if (inner) {
 		u64 pw = gca_pw_make(page, span_class, 0, 0) | GCA_PW_INTERIOR;
 		unsigned int i;
 
