@@ -5,20 +5,11 @@
  * Graphs of every shape and kind are built, a cycle runs as far as "marked", and
  * the set of marked objects must be exactly the set that the shadow says is
  * reachable: roots are exact here, and words that are no pointers hold addresses
- * of other objects.  The same with buffers that run out, with reads that miss,
- * and with up to eight threads marking one heap.  Then checkmark: it must find
- * nothing where nothing is wrong, and what was planted where something is.
+ * of other objects.  The same with buffers that run out and with reads that miss.
+ * Then checkmark: it must find nothing where nothing is wrong, and what was
+ * planted where something is.  Several threads: test_parallel.c.
  */
-#include <pthread.h>
-#include <unistd.h>
-
 #include "world.h"
-
-#ifdef GCA_TSAN
-#define SCALE	4
-#else
-#define SCALE	1
-#endif
 
 static const u32 debug_modes[] = {
 	0, GCARENA_DEBUG_OVERFLOW, GCARENA_DEBUG_MISS,
@@ -35,94 +26,7 @@ static bool miss_some(u64 addr)
 	return (z >> 40) % miss_one_in == 0;
 }
 
-static void add_layouts(struct world *w)
-{
-	static const u64 all[2] = { ~0ULL, ~0ULL }, none[2], odd[1] = { 0x5 };
-	u64 wide[130] = {}, one = 1;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(wide) * 64; i += 3 + i % 5)
-		wide[i / 64] |= 1ULL << i % 64;
-	world_layout(w, 1, &one);
-	world_layout(w, 3, odd);
-	world_layout(w, 64, all);
-	world_layout(w, 128, none);
-	wide[1] |= 1;
-	world_layout(w, 1000, (u64[16]){ wide[0], wide[1], wide[2], wide[3], wide[4], wide[5],
-		     wide[6], wide[7], wide[8], wide[9], wide[10], wide[11], wide[12], wide[13],
-		     wide[14], wide[15] & ((1ULL << 40) - 1) });
-	world_layout(w, 8192, wide);
-}
-
-/* Into the object: a root at its start would keep the one before it, too. */
-static void root(struct graph *g, u32 slot, u32 to)
-{
-	graph_root(g, slot, to, to ? 8 + world_below(g->w, g->node[to].words * 8ULL - 8) : 0);
-}
-
-/* Mark; compare; sweep; compare. */
-static void check_cycle(struct graph *g)
-{
-	struct world *w = g->w;
-
-	world_cycle(w, GCA_UNTIL_MARKED);
-	assert_int_equal(w->a.void_reason, 0);
-	assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
-	graph_check_marks(g);
-	assert_int_equal(w->a.totals.live, g->reached_bytes);
-	assert_int_equal(gca_sweep_finish(&w->a), 0);
-	graph_check_swept(g, true);
-	assert_true(world_marks_zero(w));
-	assert_int_equal(w->a.totals.live, g->reached_bytes);
-}
-
-static struct graph *begin(struct graph *g, u32 debug, u64 seed)
-{
-	struct world *w = world_open(1ULL << 30, debug, seed);
-
-	add_layouts(w);
-	graph_init(g, w);
-	return g;
-}
-
-static void end(struct graph *g)
-{
-	struct world *w = g->w;
-	u32 i;
-
-	for (i = 0; i < WORLD_ROOTS; i++)
-		graph_root(g, i, 0, 0);
-	assert_int_equal(gca_sweep_finish(&w->a), 0);
-	graph_check_swept(g, false);
-	check_cycle(g);
-	assert_int_equal(g->reached, 0);
-	world_detach(w);
-	world_collect(w);
-	assert_int_equal(w->a.heap.inuse, 0);
-	graph_fini(g);
-	world_close(w);
-}
-
-static void must(u32 id)
-{
-	if (!id)
-		fail_msg("allocation failed");
-}
-
 /* ------------------------------------------------------------------ random */
-
-static void random_graph(struct graph *g, u32 n, u64 max_words, u32 links, u32 roots)
-{
-	struct world *w = g->w;
-	u32 i, first = g->n;
-
-	for (i = 0; i < n; i++)
-		must(graph_random_new(g, max_words));
-	for (i = first; i < g->n; i++)
-		graph_random_links(g, i, 1 + world_below(w, 2 * links));
-	for (i = 0; i < roots; i++)
-		root(g, world_below(w, WORLD_ROOTS), first + world_below(w, n));
-}
 
 static void test_random(void **state)
 {
@@ -130,13 +34,13 @@ static void test_random(void **state)
 	u32 mode, round;
 
 	for (mode = 0; mode < ARRAY_SIZE(debug_modes); mode++) {
-		begin(&g, debug_modes[mode], 100 + mode);
+		graph_open(&g, debug_modes[mode], 100 + mode);
 		print_message("seed %llu\n", (unsigned long long)g.w->seed);
 		for (round = 0; round < 4; round++) {
-			random_graph(&g, 2500, round == 3 ? 40000 : 300, 1 + round, 10);
-			check_cycle(&g);
+			graph_random(&g, 2500, round == 3 ? 40000 : 300, 1 + round, 10);
+			graph_check_cycle(&g);
 		}
-		end(&g);
+		graph_close(&g);
 	}
 }
 
@@ -147,7 +51,7 @@ static void test_every_class(void **state)
 	struct graph g;
 
 	for (kind = 0; kind < GCARENA_NR_KINDS; kind++) {
-		begin(&g, 0, kind);
+		graph_open(&g, 0, kind);
 		for (c = 0; c < GCARENA_NR_SIZES; c++) {
 			u32 words = gca_class[4 * c].size / 8, first = g.n;
 
@@ -156,12 +60,12 @@ static void test_every_class(void **state)
 			n = gca_class[4 * c + kind].nelems;
 			layout = c % g.w->nr_layouts;
 			for (i = 0; i < n; i++)
-				must(graph_new(&g, kind, words, layout));
+				graph_must(graph_new(&g, kind, words, layout));
 			/* a target for the last pointer of each, and no other way to it */
 			for (i = 0; i < n && kind != GCARENA_NOSCAN; i++) {
 				u32 k = words, to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
 
-				must(to);
+				graph_must(to);
 				while (k && !world_is_pointer(g.w, kind, layout, k - 1))
 					k--;
 				if (k)
@@ -169,44 +73,31 @@ static void test_every_class(void **state)
 			}
 			for (i = 0; i < n; i++)
 				if (i % 3)
-					root(&g, (c * 61 + i) % WORLD_ROOTS, first + i);
+					graph_hold(&g, (c * 61 + i) % WORLD_ROOTS, first + i);
 		}
-		check_cycle(&g);
-		end(&g);
+		graph_check_cycle(&g);
+		graph_close(&g);
 	}
 }
 
 /* ------------------------------------------------------------------ shapes */
 
-/* A complete tree of @depth levels; returns its root. */
-static u32 tree(struct graph *g, u32 depth, u32 kind)
-{
-	u32 id = graph_new(g, kind, 4, 2);
-
-	must(id);
-	if (depth > 1) {
-		graph_link(g, id, 0, tree(g, depth - 1, kind), 0);
-		graph_link(g, id, 2, tree(g, depth - 1, kind), 16);
-	}
-	return id;
-}
-
 static void shapes(u32 debug)
 {
-	u32 i, prev, id, n = 30000 / SCALE, kind;
+	u32 i, prev, id, n = 30000, kind;
 	struct graph g;
 
 	for (kind = GCARENA_PRECISE; kind <= GCARENA_CONSERVATIVE; kind++) {
-		begin(&g, debug, 1);
-		root(&g, 0, tree(&g, 12, kind));
+		graph_open(&g, debug, 1);
+		graph_hold(&g, 0, graph_tree(&g, 12, kind));
 		/* a list, and one that ends in a cycle */
 		for (i = 0, prev = 0; i < n; i++) {
 			id = graph_new(&g, kind, 6, 2);
-			must(id);
+			graph_must(id);
 			graph_link(&g, id, 4, prev ? prev : id, 0);
 			prev = id;
 		}
-		root(&g, 1, prev);
+		graph_hold(&g, 1, prev);
 		/* a cycle that nothing holds */
 		id = graph_new(&g, kind, 6, 2);
 		prev = graph_new(&g, kind, 6, 2);
@@ -214,16 +105,16 @@ static void shapes(u32 debug)
 		graph_link(&g, prev, 0, id, 0);
 		/* dense: every word of 64 points somewhere */
 		for (i = 0, prev = g.n; i < 300; i++)
-			must(graph_new(&g, kind, 64, 2));
+			graph_must(graph_new(&g, kind, 64, 2));
 		for (i = 0; i < 300; i++)
 			graph_random_links(&g, prev + i, 64);
-		root(&g, 2, prev);
-		check_cycle(&g);
+		graph_hold(&g, 2, prev);
+		graph_check_cycle(&g);
 		/* cut the list in the middle */
 		graph_link(&g, g.root[1] - n / 2, 4, 0, 0);
-		check_cycle(&g);
+		graph_check_cycle(&g);
 		assert_true(g.reached < g.n);
-		end(&g);
+		graph_close(&g);
 	}
 }
 
@@ -240,15 +131,15 @@ static void test_shapes_overflow(void **state)
 /* Arrays of a million slots, precise and not: many oblets, more than all buffers hold. */
 static void million(u32 debug, u32 kind, u32 layout)
 {
-	u32 n = (1U << 20) / SCALE, big, i, targets = 20000 / SCALE, first;
+	u32 n = (1U << 20), big, i, targets = 20000, first;
 	struct graph g;
 
-	begin(&g, debug, layout);
+	graph_open(&g, debug, layout);
 	big = graph_new(&g, kind, n, layout);
-	must(big);
+	graph_must(big);
 	first = g.n;
 	for (i = 0; i < targets; i++)
-		must(graph_new(&g, i % GCARENA_NR_KINDS, 4, 0));
+		graph_must(graph_new(&g, i % GCARENA_NR_KINDS, 4, 0));
 	for (i = 0; i < targets; i++) {
 		u64 k = world_below(g.w, n);
 
@@ -264,10 +155,10 @@ static void million(u32 debug, u32 kind, u32 layout)
 		if (world_is_pointer(g.w, kind, layout, k))
 			graph_link(&g, big, k, first + 2 * i + 1, 0);
 	}
-	root(&g, 0, big);
-	check_cycle(&g);
+	graph_hold(&g, 0, big);
+	graph_check_cycle(&g);
 	assert_true(g.reached > targets / 8);
-	end(&g);
+	graph_close(&g);
 }
 
 static void test_million(void **state)
@@ -292,7 +183,7 @@ static void test_interior_and_end(void **state)
 	struct world *w;
 
 	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		begin(&g, GCARENA_DEBUG_CHECKMARK, i);
+		graph_open(&g, GCARENA_DEBUG_CHECKMARK, i);
 		w = g.w;
 		for (k = 0; k < 3; k++)
 			id[k] = graph_new(&g, GCARENA_CONSERVATIVE, words[i], 0);
@@ -302,15 +193,15 @@ static void test_interior_and_end(void **state)
 		assert_true(world_marked(w, g.node[id[0]].addr));
 		assert_false(world_marked(w, g.node[id[1]].addr));
 		assert_false(world_marked(w, g.node[id[2]].addr));
-		end(&g);
+		graph_close(&g);
 
-		begin(&g, GCARENA_DEBUG_CHECKMARK, i);
+		graph_open(&g, GCARENA_DEBUG_CHECKMARK, i);
 		w = g.w;
 		for (k = 0; k < 3; k++)
 			id[k] = graph_new(&g, GCARENA_CONSERVATIVE, words[i], 0);
 		holder = graph_new(&g, GCARENA_CONSERVATIVE, 2, 0);
 		if (g.node[id[1]].addr - g.node[id[0]].addr != words[i] * 8) {
-			end(&g);	/* not adjacent: a rounded size */
+			graph_close(&g);	/* not adjacent: a rounded size */
 			continue;
 		}
 		w->root[1] = g.node[holder].addr + 8;
@@ -376,15 +267,15 @@ static void test_missed_reads(void **state)
 
 	for (mode = 0; mode < 2; mode++)
 		for (i = 0; i < ARRAY_SIZE(rate); i++) {
-			begin(&g, debug_modes[mode], 7 + i);
+			graph_open(&g, debug_modes[mode], 7 + i);
 			world_hooks.miss = miss_some;
 			world_hooks.miss_roots = i % 2;
 			miss_one_in = rate[i];
-			random_graph(&g, 2000, 20000, 3, 10);
-			root(&g, 0, tree(&g, 10, GCARENA_PRECISE));
-			check_cycle(&g);
+			graph_random(&g, 2000, 20000, 3, 10);
+			graph_hold(&g, 0, graph_tree(&g, 10, GCARENA_PRECISE));
+			graph_check_cycle(&g);
 			assert_true(g.w->a.totals.missed.counter > 0);
-			end(&g);
+			graph_close(&g);
 		}
 }
 
@@ -394,11 +285,11 @@ static void test_leaves(void **state)
 	struct graph g;
 	u32 id, far;
 
-	begin(&g, 0, 1);
+	graph_open(&g, 0, 1);
 	id = graph_new(&g, GCARENA_CONSERVATIVE, 100, 0);
 	far = graph_new(&g, GCARENA_NOSCAN, 2, 0);
 	graph_link(&g, id, 50, far, 0);
-	root(&g, 0, id);
+	graph_hold(&g, 0, id);
 	world_hooks.miss = nothing_readable;
 	world_hooks.unreadable = nothing_readable;
 	world_cycle(g.w, GCA_UNTIL_MARKED);
@@ -410,136 +301,6 @@ static void test_leaves(void **state)
 	graph_fini(&g);
 }
 
-/* ------------------------------------------------------------------ threads */
-
-struct team {
-	struct gca_arena *a;
-	int size;
-	atomic_t idle, ran;
-	pthread_barrier_t start;
-};
-
-static bool work_visible(struct gca_arena *a)
-{
-	return atomic_read(&a->nr_full) || atomic_read(&a->overflowed) ||
-	       atomic_read(&a->nr_missed);
-}
-
-/*
- * A marker: idle ones are counted after they have published all, and are
- * counted out before they take anything; so when all are idle and no work is
- * visible, there is none.
- */
-static void *marker(void *arg)
-{
-	struct team *t = arg;
-	struct gca_worker w;
-
-	pthread_barrier_wait(&t->start);
-	for (;;) {
-		gca_worker_init(&w, t->a, false, 0);
-		gca_roots_mark(&w);
-		gca_drain(&w);
-		if (w.objects)
-			atomic_inc(&t->ran);
-		gca_worker_fini(&w);
-		if (gca_missed_pending(t->a))
-			gca_missed_scan(t->a, 1);
-		atomic_inc_return(&t->idle);
-		while (!work_visible(t->a)) {
-			if (atomic_read_acquire(&t->idle) == t->size && !work_visible(t->a))
-				return NULL;
-			usleep(10);
-		}
-		atomic_dec(&t->idle);
-	}
-}
-
-/* Phase mark and root jobs as the begin stop leaves them, with nothing scanned. */
-static void begin_marking(struct world *w)
-{
-	struct gca_worker worker;
-
-	assert_int_equal(gca_sweep_finish(&w->a), 0);
-	assert_int_equal(gca_roots_prepare(&w->a), 0);
-	assert_int_equal(gca_roots_begin(&w->a), 0);
-	w->a.live_at_begin = atomic64_read(&w->a.heap_live);
-	atomic64_set(&w->a.cycle_marked, 0);
-	w->a.deadline = U64_MAX;
-	w->a.phase = GCARENA_PHASE_MARK;
-	gca_worker_init(&worker, &w->a, true, 0);
-	gca_mutator_snapshot(&worker, &w->m);
-	gca_worker_fini(&worker);
-}
-
-static void team_mark(struct world *w, int size)
-{
-	struct team t = { .a = &w->a, .size = size };
-	pthread_t thread[8];
-	int i;
-
-	begin_marking(w);
-	pthread_barrier_init(&t.start, NULL, size);
-	for (i = 0; i < size; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, marker, &t), 0);
-	for (i = 0; i < size; i++)
-		pthread_join(thread[i], NULL);
-	pthread_barrier_destroy(&t.start);
-	assert_int_equal(atomic_read(&w->a.markers), 0);
-	assert_int_equal(atomic_read(&w->a.nr_full), 0);
-	assert_int_equal(atomic_read(&w->a.nr_missed), 0);
-	assert_int_equal(atomic_read(&w->a.overflowed), 0);
-	assert_int_equal(atomic_read(&w->a.jobs_done), w->a.nr_jobs);
-}
-
-static void test_threads(void **state)
-{
-	static const int sizes[] = { 1, 2, 3, 4, 8 };
-	struct graph g;
-	u32 i, mode;
-
-	for (i = 0; i < ARRAY_SIZE(sizes); i++)
-		for (mode = 0; mode < 3; mode++) {
-			begin(&g, debug_modes[mode], 31 + i);
-			random_graph(&g, 6000 / SCALE, 200, 2, 30);
-			random_graph(&g, 60, 60000, 30, 4);
-			root(&g, 0, tree(&g, 13 - SCALE / 2, GCARENA_PRECISE));
-			root(&g, 1, tree(&g, 13 - SCALE / 2, GCARENA_CONSERVATIVE));
-			team_mark(g.w, sizes[i]);
-			graph_check_marks(&g);
-			/* and termination by the cycle itself finds nothing more */
-			world_cycle(g.w, GCA_UNTIL_MARKED);
-			graph_check_marks(&g);
-			assert_int_equal(gca_sweep_finish(&g.w->a), 0);
-			graph_check_swept(&g, true);
-			end(&g);
-		}
-}
-
-/* Many short races for the same few objects and buffers. */
-static void test_threads_contention(void **state)
-{
-	struct graph g;
-	u32 round, i, hub, leaf;
-
-	begin(&g, 0, 5);
-	for (i = 0, leaf = g.n; i < 64; i++)
-		must(graph_new(&g, GCARENA_CONSERVATIVE, 8, 0));
-	for (i = 0, hub = g.n; i < 64; i++)
-		must(graph_new(&g, GCARENA_CONSERVATIVE, 128, 0));
-	for (i = 0; i < 64 * 128; i++)
-		graph_link(&g, hub + i / 128, i % 128, i % 2 ? leaf + (i / 2) % 64 : hub + i % 64, 0);
-	for (i = 0; i < WORLD_ROOTS; i++)
-		root(&g, i, hub + i % 64);
-	for (round = 0; round < 100 / SCALE; round++) {
-		team_mark(g.w, 4);
-		graph_check_marks(&g);
-		world_cycle(g.w, GCA_UNTIL_MARKED);
-		assert_int_equal(gca_sweep_finish(&g.w->a), 0);
-	}
-	end(&g);
-}
-
 /* ---------------------------------------------------------------- checkmark */
 
 static void test_checkmark_silent(void **state)
@@ -547,18 +308,18 @@ static void test_checkmark_silent(void **state)
 	struct graph g;
 	u32 i, prev = 0, id;
 
-	begin(&g, GCARENA_DEBUG_CHECKMARK, 3);
-	random_graph(&g, 3000, 3000, 3, 20);
+	graph_open(&g, GCARENA_DEBUG_CHECKMARK, 3);
+	graph_random(&g, 3000, 3000, 3, 20);
 	/* deeper than checkmark's path is long */
 	for (i = 0; i < 200000; i++) {
 		id = graph_new(&g, GCARENA_CONSERVATIVE, 2, 0);
 		graph_link(&g, id, 1, prev ? prev : id, 0);
 		prev = id;
 	}
-	root(&g, 200, prev);
-	check_cycle(&g);
+	graph_hold(&g, 200, prev);
+	graph_check_cycle(&g);
 	assert_int_equal(gca_warnings, 0);
-	end(&g);
+	graph_close(&g);
 }
 
 static u64 *mark_word(struct world *w, u64 addr, u64 *bit)
@@ -585,11 +346,11 @@ static void test_checkmark_finds(void **state)
 	for (k = 0; k < 2; k++)
 		for (s = 0; s < ARRAY_SIZE(sizes); s++)
 			for (plant = 0; plant < 3; plant++) {
-				begin(&g, GCARENA_DEBUG_CHECKMARK, 3);
+				graph_open(&g, GCARENA_DEBUG_CHECKMARK, 3);
 				id = graph_new(&g, kinds[k], sizes[s], 2);
 				child = graph_new(&g, GCARENA_NOSCAN, 2, 0);
 				graph_link(&g, id, sizes[s] - 1, child, 0);
-				root(&g, 0, id);
+				graph_hold(&g, 0, id);
 				if (plant == 1) {
 					/* the marker will think it has been here */
 					word = mark_word(g.w, g.node[id].addr, &bit);
@@ -623,8 +384,6 @@ int main(void)
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_missed_reads),
 		cmocka_unit_test(test_leaves),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_threads_contention),
 		cmocka_unit_test(test_checkmark_silent),
 		cmocka_unit_test(test_checkmark_finds),
 	};

@@ -362,6 +362,20 @@ static void test_metadata(void **state)
 		}
 }
 
+/* A large span over chunks that are all there has a stand-in that is nowhere in use. */
+static void test_unused_stand_in(void **state)
+{
+	struct world *w = world_open(64 * MIB, 0, 1);
+	u32 i, flags;
+	u64 addr;
+
+	for (i = 0; i < 60; i++)
+		assert_true(world_alloc(w, MIB, GCARENA_NOSCAN, 0));
+	world_collect(w);
+	assert_int_equal(gca_large(&w->a, 40 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	world_close(w);		/* it is not lost when the arena goes */
+}
+
 /* Each n-th metadata allocation fails: -ENOMEM, nothing lost, then it works. */
 static void test_allocation_failure(void **state)
 {
@@ -395,6 +409,7 @@ int main(void)
 		cmocka_unit_test(test_tebibyte),
 		cmocka_unit_test(test_no_linear_search),
 		cmocka_unit_test(test_metadata),
+		cmocka_unit_test(test_unused_stand_in),
 		cmocka_unit_test(test_allocation_failure),
 	};
 

@@ -139,7 +139,15 @@ u32 graph_random_kind(struct world *w);
 u32 graph_random_new(struct graph *g, u64 max_words);
 void graph_random_links(struct graph *g, u32 from, u32 links);
 
-/* The first @n words of a test's argument list, or what it does without. */
+void graph_open(struct graph *g, u32 debug, u64 seed);
+void graph_close(struct graph *g);
+void graph_hold(struct graph *g, u32 slot, u32 to);
+void graph_must(u32 id);
+void graph_check_cycle(struct graph *g);
+u32 graph_tree(struct graph *g, u32 depth, u32 kind);
+void graph_random(struct graph *g, u32 n, u64 max_words, u32 links, u32 roots);
+
+/* Word @i of a program's arguments, or @dflt. */
 u64 world_arg(int argc, char **argv, int i, u64 dflt);
 
 #endif /* GCA_UNIT_WORLD_H */
