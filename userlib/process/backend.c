@@ -395,6 +395,8 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 
 	sigs = gca_signals_block();
 	pthread_mutex_lock(&p->cycle_lock);
+	w->reader = pthread_self();
+	memset(w->known, 0, sizeof(w->known));
 	w->collector = gca_gettid();
 	w->nr_regs = gca_spill(w->regs);
 #if defined(__x86_64__)

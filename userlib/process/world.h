@@ -12,6 +12,8 @@
 
 #include "core.h"
 
+#define GCA_KNOWN_PAGES	1024
+
 /**
  * struct gca_world - the threads of a process-backend arena
  * @lock: protects what the two conditions are about
@@ -23,6 +25,8 @@
  * @sp: its stack pointer there; registers have been spilled above it
  * @regs: its callee-saved registers
  * @nr_regs: how many
+ * @reader: the same thread, for @known
+ * @known: pages it has read in this COLLECT, by gca_port_copy(); 0: none
  * @serving: a thread is in SERVE
  * @poke: the pager has something to look at
  * @dying: the arena is being destroyed
@@ -36,6 +40,8 @@ struct gca_world {
 	u64 sp;
 	u64 regs[8];
 	unsigned int nr_regs;
+	pthread_t reader;
+	u64 known[GCA_KNOWN_PAGES];
 	bool serving, poke, dying;
 };
 
