@@ -111,28 +111,19 @@ static size_t layout_bytes(u64 words)
 	return sizeof(struct gca_layout) + DIV_ROUND_UP(words, 64) * sizeof(u64);
 }
 
-/* What large spans have made: it may be in no entry of the table. */
-static void inner_collect(struct gca_arena *a, struct list_head *spans)
-{
-	struct gca_span *s;
-
-	list_for_each_entry(s, spans, link)
-		if (s->inner)
-			list_add(&s->inner->link, &a->heap.inner_dead);
-}
-
 static void chunks_free(struct gca_arena *a)
 {
 	struct gca_chunk *c;
 	u32 i;
 
 	/* Stand-ins first: telling them apart takes the chunks. */
-	inner_collect(a, &a->large.full);
-	inner_collect(a, &a->large.unswept);
 	for (i = 0; i < a->nr_chunks; i++) {
 		c = a->chunk[i];
-		if (c && c != a->empty && gca_chunk_is_inner(a, i))
-			a->chunk[i] = a->empty;
+		if (c == a->empty || !c || !gca_chunk_is_inner(a, i))
+			continue;
+		if (!((struct gca_inner *)c)->link.next)
+			list_add(&((struct gca_inner *)c)->link, &a->heap.inner_dead);
+		a->chunk[i] = a->empty;
 	}
 	gca_inner_reap(a);
 	for (i = 0; i < a->nr_chunks; i++) {
