@@ -196,9 +196,11 @@ static bool capture(struct gca_worker *w)
 }
 
 /*
- * Is there a grey object anywhere but in @w?  The order is that of travel: an
- * object moves from the lists to a counted marker or from a marker to the
- * lists, and each count is raised before the other is lowered.
+ * Is there a grey object anywhere but in @w?  Inside a stop this is a sound
+ * question: the gate is closed, and the pager scans only between our asking and
+ * its answer, so no marker begins or ends while we look.  Where markers come and
+ * go one look at each count is not enough: work may travel behind the reader, in
+ * either order of reading.
  */
 static bool work_left(struct gca_arena *a)
 {

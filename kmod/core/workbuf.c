@@ -4,9 +4,9 @@
  *
  * A grey object is at every moment in a counted place (invariant 9).  The
  * counts nr_full and nr_missed are raised before a buffer is published and
- * lowered after the one who took it is itself counted in gca_arena.markers; so
- * a reader who finds both counts and markers zero, in this order, has seen no
- * buffer in flight.
+ * lowered after the one who took it is itself counted in gca_arena.markers: there
+ * is no moment at which a buffer is in neither count.  Whoever reads more than
+ * one of them must know that nothing moves meanwhile (work_left() in cycle.c).
  *
  * Nothing here allocates or sleeps.
  */

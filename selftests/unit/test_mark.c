@@ -372,6 +372,49 @@ static void test_checkmark_finds(void **state)
 			}
 }
 
+/* --------------------------------------------------------------- overflow */
+
+/*
+ * Each of 300 objects points to all: more at once than a buffer holds, so that
+ * something does go under an overflow bit; pretended, and with one buffer left.
+ */
+static void test_overflow(void **state)
+{
+	struct gca_wbuf *taken[512];
+	u32 i, k, real, n;
+	struct graph g;
+	u64 seen;
+
+	for (real = 0; real < 2; real++) {
+		graph_open(&g, real ? 0 : GCARENA_DEBUG_OVERFLOW, 1 + real);
+		for (i = 1; i <= 300; i++)
+			graph_must(graph_new(&g, i % 2 ? GCARENA_PRECISE : GCARENA_CONSERVATIVE, 300, 0));
+		for (i = 1; i <= 300; i++)
+			for (k = 0; k < 300; k++)
+				graph_link(&g, i, k, 1 + k, 0);
+		/* below the last ones only: lost if those are not scanned again */
+		for (i = 1; i <= 300; i++) {
+			k = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+			graph_must(k);
+			graph_link(&g, i, i - 1, k, 0);
+		}
+		graph_hold(&g, 0, 17);
+		for (n = 0; real && n < ARRAY_SIZE(taken); n++) {
+			taken[n] = gca_wbuf_get_empty(&g.w->a);
+			if (!taken[n])
+				break;
+		}
+		if (n)
+			gca_wbuf_put_empty(&g.w->a, taken[--n]);
+		graph_check_cycle(&g);
+		seen = atomic64_read(&g.w->a.totals.overflows);
+		assert_true(seen > 0);
+		while (n)
+			gca_wbuf_put_empty(&g.w->a, taken[--n]);
+		graph_close(&g);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_every_class),
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_shapes_overflow),
+		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_million),
 		cmocka_unit_test(test_interior_and_end),
 		cmocka_unit_test(test_stack),

@@ -362,7 +362,7 @@ static void test_metadata(void **state)
 		}
 }
 
-/* A large span over chunks that are all there has a stand-in that is nowhere in use. */
+/* A large span over chunks that are all there: no stand-in is lost with the arena. */
 static void test_unused_stand_in(void **state)
 {
 	struct world *w = world_open(64 * MIB, 0, 1);
@@ -373,7 +373,7 @@ static void test_unused_stand_in(void **state)
 		assert_true(world_alloc(w, MIB, GCARENA_NOSCAN, 0));
 	world_collect(w);
 	assert_int_equal(gca_large(&w->a, 40 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
-	world_close(w);		/* it is not lost when the arena goes */
+	world_close(w);
 }
 
 /* Each n-th metadata allocation fails: -ENOMEM, nothing lost, then it works. */
