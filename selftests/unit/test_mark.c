@@ -372,6 +372,72 @@ static void test_checkmark_finds(void **state)
 			}
 }
 
+/* Planted at the end of a path that is longer than the walk's own. */
+static void test_checkmark_finds_deep(void **state)
+{
+	u32 i, id = 0, prev = 0, last = 0;
+	struct graph g;
+	u64 bit, *word;
+
+	graph_open(&g, GCARENA_DEBUG_CHECKMARK, 3);
+	for (i = 0; i < 150000; i++) {
+		id = graph_new(&g, GCARENA_CONSERVATIVE, 2, 0);
+		if (!prev)
+			last = id;
+		graph_link(&g, id, 1, prev ? prev : id, 0);
+		prev = id;
+	}
+	graph_hold(&g, 0, id);
+	graph_hold(&g, 1, last);	/* so that it is marked at once */
+	world_cycle(g.w, GCA_UNTIL_MARKING);
+	world_store(g.w, (u64)&g.w->root[1], 0);
+	assert_int_equal(gca_settle(&g.w->m), 0);
+	/* everything on the path counts as marked, only the last does not */
+	world_cycle(g.w, GCA_UNTIL_MARKED);
+	assert_int_equal(gca_warnings, 0);
+	assert_int_equal(gca_sweep_finish(&g.w->a), 0);
+	graph_root(&g, 1, 0, 0);
+	for (i = last; i <= id; i++) {
+		word = mark_word(g.w, g.node[i].addr, &bit);
+		if (i != last)
+			*word |= bit;
+	}
+	world_cycle(g.w, GCA_UNTIL_MARKED);
+	assert_int_equal(gca_warnings, 1);
+	gca_warnings = 0;
+	world_close(g.w);
+	graph_fini(&g);
+}
+
+/* A stale word that names a free slot leads nowhere, whatever is still in the slot. */
+static void test_stale_words(void **state)
+{
+	struct world *w = world_open(64 * MIB, GCARENA_DEBUG_CHECKMARK, 1);
+	u64 stale = world_alloc(w, 64, GCARENA_CONSERVATIVE, 0);
+	u64 was = world_alloc(w, 64, GCARENA_CONSERVATIVE, 0), detach;
+
+	for (detach = 0; detach < 2; detach++) {
+		*(u64 *)(stale + 16) = was;
+		w->root[0] = was + 8;
+		if (detach) {
+			world_detach(w);
+			world_attach(w);
+		}
+		world_collect(w);
+		assert_false(world_holds(w, stale));
+		w->root[0] = 0;
+		w->root[1] = stale + 8;
+		world_cycle(w, GCA_UNTIL_MARKED);
+		assert_false(world_marked(w, stale));
+		assert_false(world_marked(w, was));
+		w->root[1] = 0;
+		world_collect(w);
+		stale = world_alloc(w, 64, GCARENA_CONSERVATIVE, 0);
+		was = world_alloc(w, 64, GCARENA_CONSERVATIVE, 0);
+	}
+	world_close(w);
+}
+
 /* --------------------------------------------------------------- overflow */
 
 /*
@@ -381,7 +447,7 @@ static void test_checkmark_finds(void **state)
 static void test_overflow(void **state)
 {
 	struct gca_wbuf *taken[512];
-	u32 i, k, real, n;
+	u32 i, k, real, n, big, id;
 	struct graph g;
 	u64 seen;
 
@@ -398,6 +464,17 @@ static void test_overflow(void **state)
 			graph_must(k);
 			graph_link(&g, i, i - 1, k, 0);
 		}
+		/* spans with more slots than a word of bits has, each slot with a child */
+		big = graph_new(&g, GCARENA_CONSERVATIVE, 3000, 0);
+		graph_must(big);
+		for (i = 0; i < 3000; i++) {
+			id = graph_new(&g, i / 1000 ? GCARENA_PRECISE : GCARENA_CONSERVATIVE, 4, 2);
+			k = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+			graph_must(k);
+			graph_link(&g, id, 3, k, 0);
+			graph_link(&g, big, i, id, 0);
+		}
+		graph_hold(&g, 1, big);
 		graph_hold(&g, 0, 17);
 		for (n = 0; real && n < ARRAY_SIZE(taken); n++) {
 			taken[n] = gca_wbuf_get_empty(&g.w->a);
@@ -430,6 +507,8 @@ int main(void)
 		cmocka_unit_test(test_leaves),
 		cmocka_unit_test(test_checkmark_silent),
 		cmocka_unit_test(test_checkmark_finds),
+		cmocka_unit_test(test_checkmark_finds_deep),
+		cmocka_unit_test(test_stale_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

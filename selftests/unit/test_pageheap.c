@@ -365,14 +365,21 @@ static void test_metadata(void **state)
 /* A large span over chunks that are all there: no stand-in is lost with the arena. */
 static void test_unused_stand_in(void **state)
 {
+	struct gca_need need = { .chunk = GCA_NEED_INNER };
 	struct world *w = world_open(64 * MIB, 0, 1);
+	u64 addr, metadata;
 	u32 i, flags;
-	u64 addr;
 
 	for (i = 0; i < 60; i++)
 		assert_true(world_alloc(w, MIB, GCARENA_NOSCAN, 0));
 	world_collect(w);
 	assert_int_equal(gca_large(&w->a, 40 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	/* nor one that was made and not used */
+	metadata = w->a.metadata;
+	assert_int_equal(gca_chunk_grow(&w->a, &need), 0);
+	assert_true(w->a.metadata > metadata);
+	gca_need_drop(&w->a, &need);
+	assert_int_equal(w->a.metadata, metadata);
 	world_close(w);
 }
 

@@ -148,11 +148,72 @@ static void test_threads_contention(void **state)
 	graph_close(&g);
 }
 
+/*
+ * Every mark bit of a span set by one of two threads, each by one pointer only: a
+ * bit that a race takes away is never set again.
+ */
+static void test_threads_same_word(void **state)
+{
+	u32 n = 60000 / SCALE, i, round, array[2], id;
+	struct graph g;
+
+	graph_open(&g, 0, 6);
+	for (i = 0; i < 2; i++) {
+		array[i] = graph_new(&g, GCARENA_CONSERVATIVE, n / 2, 0);
+		graph_must(array[i]);
+		graph_hold(&g, i, array[i]);
+	}
+	for (i = 0; i < n; i++) {
+		id = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+		graph_must(id);
+		graph_link(&g, array[i % 2], i / 2, id, 0);
+	}
+	for (round = 0; round < 40 / SCALE; round++) {
+		team_mark(g.w, 2);
+		graph_check_marks(&g);
+		world_cycle(g.w, GCA_UNTIL_MARKED);
+		assert_int_equal(gca_sweep_finish(&g.w->a), 0);
+	}
+	graph_close(&g);
+}
+
+/* A marker that is told to give up leaves all its work to the next. */
+static void test_gives_up(void **state)
+{
+	struct gca_worker worker;
+	u32 round, turns;
+	struct graph g;
+
+	for (round = 0; round < 12; round++) {
+		graph_open(&g, debug_modes[round % 2], round);
+		graph_random(&g, 3000, 100, 3, 30);
+		graph_hold(&g, 0, graph_tree(&g, 11, GCARENA_CONSERVATIVE));
+		begin_marking(g.w);
+		for (turns = 0; work_visible(&g.w->a) ||
+				(u32)atomic_read(&g.w->a.jobs_done) < g.w->a.nr_jobs; turns++) {
+			gca_worker_init(&worker, &g.w->a, round & 4, 0);
+			world_hooks.relax = 2 + world_below(g.w, 4);
+			gca_roots_mark(&worker);
+			world_hooks.relax = 2 + world_below(g.w, 4);
+			gca_drain(&worker);
+			gca_worker_fini(&worker);
+		}
+		world_hooks.relax = 0;
+		assert_true(turns > 5);
+		graph_check_marks(&g);
+		world_cycle(g.w, GCA_UNTIL_MARKED);
+		graph_check_marks(&g);
+		graph_close(&g);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_threads_contention),
+		cmocka_unit_test(test_threads_same_word),
+		cmocka_unit_test(test_gives_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
