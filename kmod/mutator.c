@@ -110,7 +110,8 @@ static bool gca_bounds_bad(u64 lo, u64 hi, bool optional)
 {
 	if (optional && !lo && !hi)
 		return false;
-	return lo >= hi || hi > TASK_SIZE_MAX || !IS_ALIGNED(lo | hi, sizeof(u64));
+	return lo >= hi || hi > TASK_SIZE_MAX || hi - lo > GCARENA_ROOT_BYTES_MAX ||
+	       !IS_ALIGNED(lo | hi, sizeof(u64));
 }
 
 static int gca_check_attach(const struct gcarena_attach *arg)

@@ -18,6 +18,13 @@
 
 #define PAGER_STACK	(64 << 10)
 
+/* What comes back must be zero: locked memory (mlockall) cannot be given up. */
+static void give_back(void *start, size_t len)
+{
+	if (madvise(start, len, MADV_DONTNEED))
+		memset(start, 0, len);
+}
+
 /* Return: 0, or -errno. */
 static int serve(struct gca_arena *a, uint32_t flags)
 {
@@ -39,7 +46,7 @@ static int serve(struct gca_arena *a, uint32_t flags)
 		for (i = 0; i < req.nr_runs; i++)
 			if (runs[i].start - base < size &&
 			    runs[i].len <= size - (runs[i].start - base))
-				madvise((void *)runs[i].start, runs[i].len, MADV_DONTNEED);
+				give_back((void *)runs[i].start, runs[i].len);
 		req.nr_done = req.nr_runs;
 	}
 }

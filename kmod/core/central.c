@@ -310,6 +310,7 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 {
 	struct gca_need need = {};
 	struct gca_span *s;
+	bool swept = false;
 	u64 npages;
 	int err;
 
@@ -336,10 +337,17 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 			*addr = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
 			*flags = s->dirty ? GCARENA_LARGE_NEEDZERO : 0;
 			gca_central_put(a, s);
+		} else if (err == -ENOSPC && atomic64_read(&a->unswept)) {
+			/* What is dead but not swept may be the room. */
+			gca_sweep_some(a, SWEEP_TRIES);
+			swept = true;
 		}
 		gca_op_end(a);
 		if (err == -EAGAIN)
 			err = gca_chunk_grow(a, &need) ?: -EAGAIN;
+		else if (swept)
+			err = -EAGAIN;
+		swept = false;
 	} while (err == -EAGAIN);
 	gca_need_drop(a, &need);
 	if (err)

@@ -45,13 +45,14 @@ struct frame {
  * @frame: the path
  * @depth: frames in use
  * @deep: some object was not entered for want of frames
+ * @stop: the caller is to give up
  * @root: where the word that began the path was found
  * @reports: differences found in this cycle
  */
 struct gca_check {
 	struct frame *frame;
 	u32 depth;
-	bool deep;
+	bool deep, stop;
 	u64 root;
 	u32 reports;
 };
@@ -183,8 +184,8 @@ static void visit(struct gca_arena *a, u64 word, u64 at)
 		return;
 	pair = gca_pair(a, r.head, r.index / 64);
 	old = gca_is_old(r.pw, pair[1], r.index);
-	if (!old && r.index < gca_pw_snap(r.pw))
-		return;		/* free */
+	if (!old && (r.index < gca_pw_snap(r.pw) || r.index >= free_index(a, r.head)))
+		return;		/* free: not even a bit, check_deep() would enter it */
 	cw = check_word(a, r.head, r.index);
 	if (!cw || *cw >> (r.index & 63) & 1)
 		return;
@@ -192,8 +193,7 @@ static void visit(struct gca_arena *a, u64 word, u64 at)
 	if (old && !(pair[0] >> (r.index & 63) & 1) && ck->reports++ < REPORTS)
 		report(a, &r, at);
 	/* New ones too: what they hold was reachable at the snapshot or is new. */
-	if (old || r.index < free_index(a, r.head))
-		enter(a, &r);
+	enter(a, &r);
 }
 
 static bool may_be_pointer(const struct frame *f, u64 k)
@@ -215,7 +215,7 @@ static void walk(struct gca_arena *a)
 	u64 buf[READ_WORDS], addr;
 	unsigned int n, i;
 
-	while (ck->depth) {
+	while (ck->depth && !ck->stop) {
 		u32 depth = ck->depth;
 		struct frame *f = &ck->frame[depth - 1];
 
@@ -223,6 +223,7 @@ static void walk(struct gca_arena *a)
 			ck->depth--;
 			continue;
 		}
+		ck->stop = gca_port_relax(a);
 		addr = f->addr + 8 * f->next;
 		n = min_t(u64, READ_WORDS, f->words - f->next);
 		n = min_t(u64, n, (4096 - addr % 4096) / 8);
@@ -236,7 +237,6 @@ static void walk(struct gca_arena *a)
 			if (may_be_pointer(f, k))
 				visit(a, buf[i], addr + 8 * i);
 		}
-		gca_port_relax(a);
 	}
 }
 
@@ -264,10 +264,12 @@ static void check_range(struct gca_arena *a, u64 start, u64 end, bool ran)
 {
 	u64 buf[READ_WORDS], pos, n;
 
-	for (pos = start; pos < end; pos += n) {
+	for (pos = start; pos < end && !a->checkmark->stop; pos += n) {
 		n = min_t(u64, min_t(u64, sizeof(buf), end - pos), 4096 - pos % 4096);
 		if (check_read(a, buf, pos, n / 8))
 			check_root(a, buf, n / 8, pos, ran);
+		else
+			a->checkmark->stop = gca_port_relax(a);
 	}
 }
 
@@ -281,7 +283,7 @@ static void check_deep(struct gca_arena *a)
 	for (i = 0; i < a->nr_chunks; i++) {
 		struct gca_chunk *c = a->chunk[i];
 
-		if (c == a->empty || gca_chunk_is_inner(a, i) || !c->check)
+		if (c == a->empty || gca_chunk_is_inner(a, i) || !c->check || a->checkmark->stop)
 			continue;
 		for (p = 0; p < GCA_CHUNK_PAGES; p++) {
 			if (c->span[p].state != GCA_SPAN_INUSE)
@@ -325,6 +327,8 @@ void gca_check_run(struct gca_arena *a, bool ran)
 		    a->chunk[i]->check)
 			memset(a->chunk[i]->check, 0, CHECK_BYTES);
 	ck->depth = 0;
+	ck->deep = false;
+	ck->stop = false;
 	ck->reports = 0;
 
 	for (i = 0; roots && i < roots->n; i++)
@@ -340,7 +344,7 @@ void gca_check_run(struct gca_arena *a, bool ran)
 		check_range(a, s.lo, s.hi, false);
 		check_range(a, s.alt_lo, s.alt_hi, false);
 	}
-	while (ck->deep)
+	while (ck->deep && !ck->stop)
 		check_deep(a);
 }
 

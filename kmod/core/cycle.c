@@ -336,7 +336,8 @@ int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 ti
 
 	/* Nobody else marks: the gate is closed, the pager marks when asked. */
 	began = gca_port_now();
-	a->deadline = began + timeout_ns;
+	if (check_add_overflow(began, timeout_ns, &a->deadline))
+		a->deadline = U64_MAX;
 	gca_worker_init(&w, a, true, 0);
 	w.may_fault = true;
 	if (fresh)

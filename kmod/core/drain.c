@@ -144,8 +144,10 @@ bool gca_scan_faulting(struct gca_worker *w, u64 entry)
 			continue;
 		for (; bits; bits &= bits - 1)
 			gca_grey_word(w, buf[__ffs64(bits)]);
-		if (!(k % 4096) && gca_port_relax(a))
+		if (!(k % 4096) && gca_port_relax(a)) {
+			worker_push(w, entry);	/* the rest of it is in no list */
 			return false;
+		}
 	}
 	w->scanned += sh.words * 8ULL;
 	return true;

@@ -11,8 +11,10 @@
  * Memory order.  gca_op_begin() raises ops, then reads gate_closed;
  * gca_gate_close() sets gate_closed, then reads ops (in gca_port_quiesce());
  * each has a full barrier between its two accesses, so at least one of them
- * sees the other (Dekker).  gca_op_end() lowers ops with release semantics: the
- * stopper that reads zero sees everything the operation wrote.
+ * sees the other (Dekker).  gca_op_end() has a full barrier before it lowers ops,
+ * and gca_gate_close() one after it has read zero: the stopper sees everything
+ * the operations wrote.  gca_gate_open() releases what the stop wrote to the
+ * operation that acquires the open gate.
  */
 #include "core.h"
 
@@ -29,7 +31,8 @@ int gca_op_begin(struct gca_arena *a)
 	for (;;) {
 		atomic_inc(&a->ops);
 		smp_mb();	/* pairs with the one in gca_gate_close() */
-		if (likely(!READ_ONCE(a->gate_closed)))
+		/* acquire: what the last stop wrote; pairs with gca_gate_open() */
+		if (likely(!smp_load_acquire(&a->gate_closed)))
 			return 0;
 		gca_op_end(a);
 		err = gca_port_gate_wait(a);
@@ -51,11 +54,12 @@ void gca_gate_close(struct gca_arena *a)
 	WRITE_ONCE(a->gate_closed, 1);
 	smp_mb();	/* pairs with the one in gca_op_begin() */
 	gca_port_quiesce(a);
+	smp_mb();	/* pairs with the one in gca_op_end() */
 }
 
 void gca_gate_open(struct gca_arena *a)
 {
-	/* What the stop wrote before what an operation reads. */
+	/* What the stop wrote; pairs with the acquire in gca_op_begin(). */
 	smp_store_release(&a->gate_closed, 0);
 	gca_port_gate_wake(a);
 }

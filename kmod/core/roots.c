@@ -106,29 +106,36 @@ static int scan_between_ops(struct gca_arena *a, const struct gcarena_range *ran
 {
 	u64 buf[GCA_BLOCK_WORDS], pos, n, end = range->start + range->len;
 	struct gca_worker w;
+	int err, bad = 0;
 	bool marking;
-	int err;
 
 	for (pos = range->start; pos < end; pos += n) {
 		n = min_t(u64, min_t(u64, end - pos, sizeof(buf)), 4096 - pos % 4096);
 		err = gca_port_copy(a, buf, pos, n);
 		if (err == -EINTR)
 			return err;
-		if (err)
-			continue;	/* not readable: nothing to lose there */
+		if (err) {
+			n = 4096 - pos % 4096;
+			bad = gca_port_unreadable(a, pos);
+		}
+		if (gca_port_relax(a))
+			return -EINTR;
+		if (err && !bad)
+			continue;	/* a leaf: nothing to lose there */
 		err = gca_op_begin(a);
 		if (err)
 			return err;
 		marking = a->phase == GCARENA_PHASE_MARK;
-		if (marking) {
+		if (marking && bad) {
+			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
+		} else if (marking) {
 			gca_worker_init(&w, a, false, 0);
 			gca_grey_conservative(&w, buf, n / 8);
 			gca_worker_fini(&w);
 		}
 		gca_op_end(a);
-		if (!marking)
+		if (!marking || bad)
 			break;
-		gca_port_relax(a);
 	}
 	return 0;
 }

@@ -23,7 +23,9 @@ static u32 keep_pages(struct gca_arena *a)
 	u64 want = READ_ONCE(a->heap_goal) + READ_ONCE(a->heap_goal) / 10;
 	u64 inuse = (u64)READ_ONCE(a->heap.inuse) << GCARENA_PAGE_SHIFT;
 
-	return want > inuse ? (want - inuse) >> GCARENA_PAGE_SHIFT : 0;
+	if (want <= inuse)
+		return 0;
+	return min_t(u64, (want - inuse) >> GCARENA_PAGE_SHIFT, a->heap.npages);
 }
 
 /** gca_scavenge_wanted() - is there enough to return that a pager should wake? */

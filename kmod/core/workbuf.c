@@ -173,7 +173,10 @@ void gca_worker_init(struct gca_worker *w, struct gca_arena *a, bool exclusive, 
 	w->exclusive = exclusive;
 	w->mode = mode;
 	atomic_inc(&a->markers);
-	w->buf = gca_wbuf_get_empty(a);
+	/* Who only greys would publish one buffer a handful of entries: fill up one. */
+	w->buf = exclusive ? NULL : gca_wbuf_get_full(a);
+	if (!w->buf)
+		w->buf = gca_wbuf_get_empty(a);
 }
 
 static void put_any(struct gca_arena *a, struct gca_wbuf **pb)

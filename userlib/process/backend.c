@@ -113,6 +113,7 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 	if (!control || !space->heap)
 		goto out;
 	pthread_mutex_init(&p->world.lock, NULL);
+	pthread_mutex_init(&p->world.gate_lock, NULL);
 	pthread_cond_init(&p->world.gate, NULL);
 	pthread_cond_init(&p->world.pager, NULL);
 	pthread_mutex_init(&p->cycle_lock, NULL);
@@ -142,10 +143,12 @@ static void process_wake(struct gca_space *space)
 	struct gca_world *w = &gca_process_of(space)->world;
 
 	pthread_mutex_lock(&w->lock);
-	w->dying = true;
+	WRITE_ONCE(w->dying, true);
 	pthread_cond_broadcast(&w->pager);
-	pthread_cond_broadcast(&w->gate);
 	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_lock(&w->gate_lock);
+	pthread_cond_broadcast(&w->gate);
+	pthread_mutex_unlock(&w->gate_lock);
 }
 
 static void process_close(struct gca_space *space, int child)

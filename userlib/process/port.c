@@ -231,11 +231,11 @@ GCA_WEAK int gca_port_gate_wait(struct gca_arena *a)
 			sched_yield();
 		return 0;
 	}
-	pthread_mutex_lock(&w->lock);
-	while (READ_ONCE(a->gate_closed) && !w->dying)
-		pthread_cond_wait(&w->gate, &w->lock);
-	pthread_mutex_unlock(&w->lock);
-	return w->dying ? -ESRCH : 0;
+	pthread_mutex_lock(&w->gate_lock);
+	while (READ_ONCE(a->gate_closed) && !READ_ONCE(w->dying))
+		pthread_cond_wait(&w->gate, &w->gate_lock);
+	pthread_mutex_unlock(&w->gate_lock);
+	return READ_ONCE(w->dying) ? -ESRCH : 0;
 }
 
 GCA_WEAK void gca_port_gate_wake(struct gca_arena *a)
@@ -244,9 +244,9 @@ GCA_WEAK void gca_port_gate_wake(struct gca_arena *a)
 
 	if (!w)
 		return;
-	pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&w->gate_lock);
 	pthread_cond_broadcast(&w->gate);
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&w->gate_lock);
 }
 
 GCA_WEAK void gca_port_quiesce(struct gca_arena *a)

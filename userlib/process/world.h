@@ -17,6 +17,7 @@
 /**
  * struct gca_world - the threads of a process-backend arena
  * @lock: protects what the two conditions are about
+ * @gate_lock: for @gate alone: taken in operations, with @lock held or not
  * @gate: broadcast when the gate opens
  * @pager: signalled when there are pages to give back, or at the end
  * @mutator: the attached thread's, or NULL
@@ -33,6 +34,7 @@
  */
 struct gca_world {
 	pthread_mutex_t lock;
+	pthread_mutex_t gate_lock;
 	pthread_cond_t gate, pager;
 	struct gca_mutator *mutator;
 	int tid;
