@@ -25,6 +25,7 @@ void gca_hand_back(struct gca_mutator *m, u32 slot);
 /* ring.c */
 bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m);
 void gca_ring_discard(struct gca_mutator *m);
+void gca_ring_settle(struct gca_mutator *m);
 
 /* central.c */
 void gca_central_put(struct gca_arena *a, struct gca_span *s);

@@ -123,7 +123,6 @@ int gca_mutator_attach(struct gca_mutator *m)
 int gca_mutator_detach(struct gca_mutator *m)
 {
 	struct gca_arena *a = m->arena;
-	struct gca_worker w;
 	u32 i, j;
 	int err;
 
@@ -132,12 +131,7 @@ int gca_mutator_detach(struct gca_mutator *m)
 	err = gca_op_begin(a);
 	if (err)
 		return err;
-	if (a->phase == GCARENA_PHASE_MARK) {
-		gca_worker_init(&w, a, false, 0);
-		if (!gca_ring_drain(&w, m))
-			gca_cycle_void(a, GCARENA_VOID_RING);
-		gca_worker_fini(&w);
-	}
+	gca_ring_settle(m);
 	gca_spin_lock(&m->lock);
 	for (i = 1; i < m->nr_slots; i++)
 		if (m->twin[i].span)

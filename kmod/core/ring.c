@@ -54,28 +54,35 @@ void gca_ring_discard(struct gca_mutator *m)
 	gca_spin_unlock(&m->lock);
 }
 
+/* In an operation: empty a ring.  With the phase off nobody wants what is in it. */
+void gca_ring_settle(struct gca_mutator *m)
+{
+	struct gca_arena *a = m->arena;
+	struct gca_worker w;
+
+	if (a->phase != GCARENA_PHASE_MARK) {
+		gca_ring_discard(m);
+		return;
+	}
+	gca_worker_init(&w, a, false, 0);
+	if (!gca_ring_drain(&w, m))
+		gca_cycle_void(a, GCARENA_VOID_RING);
+	gca_worker_fini(&w);
+}
+
 /*
  * gca_settle() - empty the calling thread's ring
  *
- * With the phase off what is in it is of no interest to anybody.
  * Return: as gca_op_begin().
  */
 int gca_settle(struct gca_mutator *m)
 {
 	struct gca_arena *a = m->arena;
-	struct gca_worker w;
 	int err = gca_op_begin(a);
 
 	if (err)
 		return err;
-	if (a->phase == GCARENA_PHASE_MARK) {
-		gca_worker_init(&w, a, false, 0);
-		if (!gca_ring_drain(&w, m))
-			gca_cycle_void(a, GCARENA_VOID_RING);
-		gca_worker_fini(&w);
-	} else {
-		gca_ring_discard(m);
-	}
+	gca_ring_settle(m);
 	gca_op_end(a);
 	return 0;
 }
