@@ -85,6 +85,7 @@ static const char *const gca_reason_name[GCARENA_NR_VOID_REASONS] = {
 	[GCARENA_VOID_KILLED] = "killed",
 	[GCARENA_VOID_AGE] = "age",
 	[GCARENA_VOID_MEMORY] = "memory",
+	[GCARENA_VOID_LIBRARY] = "library",
 };
 
 /**

@@ -22,6 +22,7 @@ static const char *const void_reason[GCARENA_NR_VOID_REASONS] = {
 	[GCARENA_VOID_KILLED]		= "the marking thread was interrupted",
 	[GCARENA_VOID_AGE]		= "it made no progress within its age limit",
 	[GCARENA_VOID_MEMORY]		= "there was no memory for marking",
+	[GCARENA_VOID_LIBRARY]		= "a library was loaded as it began",
 };
 
 /*

@@ -100,6 +100,20 @@ enum gcarena_phase {
 	GCARENA_PHASE_TERMINATION,	/* inside the termination stop */
 };
 
+/**
+ * enum gcarena_engine - how a stop holds the threads of a process
+ * @GCARENA_ENGINE_NONE: not decided yet: nobody has attached
+ * @GCARENA_ENGINE_SIGNAL: each thread gets the stop signal; its handler calls
+ *	GCARENA_IOC_SETTLE with GCARENA_SETTLE_PARK
+ * @GCARENA_ENGINE_TASKWORK: a thread is held where it would return to user mode;
+ *	threads that sleep in the kernel are not woken
+ */
+enum gcarena_engine {
+	GCARENA_ENGINE_NONE,
+	GCARENA_ENGINE_SIGNAL,
+	GCARENA_ENGINE_TASKWORK,
+};
+
 #define GCARENA_BARRIER_DELETION	(1U << 0)
 #define GCARENA_BARRIER_INSERTION	(1U << 1)	/* reserved */
 
@@ -109,6 +123,9 @@ enum gcarena_phase {
  * @barrier: GCARENA_BARRIER_*; non-zero exactly while @phase is not off
  * @epoch: grows with each change of @phase
  * @cycle: number of the current or, with the phase off, of the last cycle
+ * @stop: not 0 while a stop is being made or lasts: with the signal engine a
+ *	thread that finds it so owes a GCARENA_SETTLE_PARK
+ * @engine: enum gcarena_engine that holds threads
  * @heap_live: bytes live at the end of the last cycle plus bytes handed out
  * @heap_goal: @heap_live at which the next cycle should end
  * @heap_trigger: @heap_live at which the next cycle should begin
@@ -123,7 +140,9 @@ struct gcarena_control {
 	__u32 barrier;
 	__u64 epoch;
 	__u64 cycle;
-	__u64 __pad0[5];
+	__u32 stop;
+	__u32 engine;
+	__u64 __pad0[4];
 	__u64 heap_live;
 	__u64 heap_goal;
 	__u64 heap_trigger;
@@ -213,6 +232,7 @@ struct gcarena_mutator {
 #define GCARENA_F_STOP_SIGNAL		(1ULL << 1)
 #define GCARENA_F_STOP_TASKWORK		(1ULL << 2)
 #define GCARENA_F_THREADS		(1ULL << 3)	/* more than one attached thread */
+#define GCARENA_F_WORKERS		(1ULL << 4)	/* the kernel marks in threads of its own */
 
 /**
  * struct gcarena_info - GCARENA_IOC_INFO: what this module can do
@@ -222,7 +242,7 @@ struct gcarena_mutator {
  * @reserve_min: out: least heap reservation
  * @reserve_max: out: greatest
  * @arenas_left: out: arenas this user may still create
- * @engine: out: 0 none, 1 signal, 2 task work
+ * @engine: out: enum gcarena_engine that a process gets which asks for none
  */
 struct gcarena_info {
 	__u32 size, flags;
@@ -234,7 +254,8 @@ struct gcarena_info {
 /**
  * struct gcarena_create - GCARENA_IOC_CREATE: make this descriptor an arena
  * @size: of this structure
- * @flags: 0
+ * @flags: in: GCARENA_CREATE_*, at most one; a process has one engine, so that a
+ *	later arena that asks for another gets -EBUSY
  * @features: in: GCARENA_F_* needed; one missing is -EOPNOTSUPP
  * @reserve: in: bytes of address space for the heap, a power of two
  * @stop_signal: in: signal of the signal engine, 0: SIGURG
@@ -255,6 +276,9 @@ struct gcarena_create {
 	__u64 control_offset, control_size;
 };
 
+#define GCARENA_CREATE_SIGNAL	(1U << 0)	/* hold threads by a signal */
+#define GCARENA_CREATE_TASKWORK	(1U << 1)	/* hold threads by task work, or not at all */
+
 #define GCARENA_DEBUG_CHECKMARK	(1U << 0)	/* second marker, each cycle */
 #define GCARENA_DEBUG_OVERFLOW	(1U << 1)	/* pretend that buffers run out */
 #define GCARENA_DEBUG_MISS	(1U << 2)	/* pretend that no-fault reads miss */
@@ -263,7 +287,7 @@ struct gcarena_create {
 /**
  * struct gcarena_attach - GCARENA_IOC_ATTACH: the calling thread becomes a mutator
  * @size: of this structure
- * @flags: 0
+ * @flags: in: GCARENA_ATTACH_*
  * @stack_lo: in: lowest address of the thread's stack
  * @stack_hi: in: its end
  * @altstack_lo: in: alternate signal stack, may be 0
@@ -283,6 +307,14 @@ struct gcarena_attach {
 	__u32 nr_slots, id;
 	__u64 map_offset, map_size;
 };
+
+/*
+ * The thread brackets its critical sections by gcarena_mutator.critical instead of
+ * using restartable sequences.  Task work could hold it inside one, so its process
+ * is moved to the signal engine; -EOPNOTSUPP if that is not allowed.
+ */
+#define GCARENA_ATTACH_COUNTER	(1U << 0)
+#define GCARENA_THREADS_MAX	32768		/* attached to an arena */
 
 /** struct gcarena_detach - GCARENA_IOC_DETACH: the calling thread leaves */
 struct gcarena_detach {
@@ -316,6 +348,8 @@ struct gcarena_refill {
  * @kind: in: enum gcarena_kind
  * @layout: in: with GCARENA_PRECISE, from GCARENA_IOC_LAYOUT
  * @addr: out
+ * @id: in: of the mutator
+ * @__reserved: zero
  *
  * The object's memory must be zeroed by the library if NEEDZERO is set; until
  * then markers see old contents, which retain but never corrupt.
@@ -325,6 +359,7 @@ struct gcarena_large {
 	__u64 bytes;
 	__u32 kind, layout;
 	__u64 addr;
+	__u32 id, __reserved;
 };
 
 #define GCARENA_LARGE_NEEDZERO	(1U << 8)
@@ -342,6 +377,7 @@ struct gcarena_settle {
 };
 
 #define GCARENA_SETTLE_FLUSH	(1U << 0)	/* drain this thread's ring */
+#define GCARENA_SETTLE_PARK	(1U << 1)	/* wait here while a stop lasts */
 
 /**
  * struct gcarena_layout - GCARENA_IOC_LAYOUT: where pointers are in a type
@@ -410,6 +446,7 @@ enum gcarena_void_reason {
 	GCARENA_VOID_KILLED,		/* the marking thread was killed */
 	GCARENA_VOID_AGE,		/* no progress within the age limit */
 	GCARENA_VOID_MEMORY,		/* lost work memory */
+	GCARENA_VOID_LIBRARY,		/* an object was loaded as marking began */
 	GCARENA_NR_VOID_REASONS,
 };
 
@@ -421,6 +458,9 @@ enum gcarena_void_reason {
  * @cycle: out: number of the cycle that ran
  * @result: out: enum gcarena_result
  * @void_reason: out: enum gcarena_void_reason
+ * @blame: out: thread id, as the caller knows it, of the last thread that could not be
+ *	held in time; 0: none
+ * @__reserved: zero
  *
  * Without flags it returns when the cycle is done and every span is swept.
  */
@@ -429,6 +469,7 @@ struct gcarena_collect {
 	__u64 timeout_ns;
 	__u64 cycle;
 	__u32 result, void_reason;
+	__u32 blame, __reserved;
 };
 
 #define GCARENA_CONFIG_PERCENT	(1ULL << 0)
@@ -480,6 +521,17 @@ struct gcarena_config {
  * @root_bytes: plain and barriered bytes scanned by the last cycle
  * @returned: bytes given back to the system
  * @free: bytes in free heap pages that hold memory
+ * @postponed: stops given up because a thread was not held in time
+ * @hold_ns_max: longest time from the beginning of a stop until all were held
+ * @hold_ns_total: of all stops
+ * @stop_ns_p50: median length of a stop, to within 1/8
+ * @stop_ns_p99: 99th percentile
+ * @held: threads held by all stops
+ * @held_asleep: of them, those that slept in the kernel and were left asleep
+ * @threads: attached now
+ * @workers: kernel threads that mark for this process now
+ * @worker_ns: time of marking by them
+ * @coordinator_ns: CPU time of the process's coordinator
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -490,6 +542,9 @@ struct gcarena_stats {
 	__u64 marked_objects, marked_bytes;
 	__u64 missed, leaves, overflows;
 	__u64 root_bytes, returned, free;
+	__u64 postponed, hold_ns_max, hold_ns_total, stop_ns_p50, stop_ns_p99;
+	__u64 held, held_asleep, threads;
+	__u64 workers, worker_ns, coordinator_ns;
 };
 
 /**
@@ -502,12 +557,16 @@ struct gcarena_run {
 };
 
 #define GCARENA_SERVE_NOWAIT	(1U << 0)	/* in: do not sleep */
+#define GCARENA_SERVE_LOOKS	(1U << 1)	/* in: may be asked for the next two */
+#define GCARENA_SERVE_REFRESH	(1U << 2)	/* out: bring the plain roots up to date */
+#define GCARENA_SERVE_COMPARE	(1U << 3)	/* out: was an object loaded since REFRESH? */
+#define GCARENA_SERVE_CHANGED	(1U << 4)	/* in, after COMPARE: yes */
 #define GCARENA_SERVE_RUNS	128
 
 /**
  * struct gcarena_serve - GCARENA_IOC_SERVE: lend this thread as the pager
  * @size: of this structure
- * @flags: in: GCARENA_SERVE_*
+ * @flags: GCARENA_SERVE_*
  * @runs: in: address of gcarena_run[@nr_runs]
  * @nr_done: in: the first @nr_done runs of the last call have been returned to
  *	the system by madvise(MADV_DONTNEED); 0 or all of them.  With 0 they are handed out
@@ -515,8 +574,16 @@ struct gcarena_run {
  * @nr_runs: in: room, at most GCARENA_SERVE_RUNS; out: runs to return
  *
  * Scans missed objects with faults on, in this thread; then sleeps until there
- * are more, or runs to return.  -EAGAIN with NOWAIT and nothing to do; -EINTR
- * on a signal; -ESRCH when the arena dies; -EBUSY if another thread serves.
+ * are more, or runs to return, or the plain roots are to be looked at.
+ *
+ * REFRESH: a cycle is about to begin.  The caller brings the plain ranges up to
+ * date by GCARENA_IOC_ROOTS, reads a byte of each of their pages, and calls again.
+ * COMPARE: marking has begun, and the world runs.  The caller looks whether an
+ * object was loaded since the last REFRESH and calls again, with CHANGED if so: the
+ * cycle is then void and begins anew.  The next call is the answer.
+ *
+ * -EAGAIN with NOWAIT and nothing to do; -EINTR on a signal; -ESRCH when the arena
+ * dies; -EBUSY if another thread serves.
  */
 struct gcarena_serve {
 	__u32 size, flags;
