@@ -33,9 +33,10 @@ static u32 span_room_bytes(struct gca_arena *a, const struct gca_span *s)
 	return n * gca_class[gca_pw_class(*gca_pw(a, s->page))].size;
 }
 
-static struct gca_central *central_of(struct gca_arena *a, const struct gca_span *s)
+/* Of the span that begins at @page. */
+static struct gca_central *central_of(struct gca_arena *a, u32 page)
 {
-	u64 pw = *gca_pw(a, s->page);
+	u64 pw = READ_ONCE(*gca_pw(a, page));
 
 	return gca_pw_large(pw) ? &a->large : &a->central[gca_pw_class(pw)];
 }
@@ -43,7 +44,7 @@ static struct gca_central *central_of(struct gca_arena *a, const struct gca_span
 /** gca_central_put() - an uncached span goes to the list it belongs on */
 void gca_central_put(struct gca_arena *a, struct gca_span *s)
 {
-	struct gca_central *c = central_of(a, s);
+	struct gca_central *c = central_of(a, s->page);
 	struct list_head *list;
 
 	gca_spin_lock(&c->lock);
@@ -57,12 +58,40 @@ void gca_central_put(struct gca_arena *a, struct gca_span *s)
 	gca_spin_unlock(&c->lock);
 }
 
+/**
+ * gca_central_claim() - take a span off its list to sweep it
+ * @a: arena
+ * @page: began a span at some moment of this operation
+ *
+ * Its state may have changed since.  But from mark termination to its sweep a
+ * span stays in use and keeps its class, and one that has been swept, or was
+ * made since, has the current sweepgen, whatever its pages are now.
+ *
+ * Return: the span; NULL if it is swept, cached, or somebody else has claimed it.
+ */
+struct gca_span *gca_central_claim(struct gca_arena *a, u32 page)
+{
+	struct gca_central *c = central_of(a, page);
+	struct gca_span *s = gca_span(a, page);
+	bool unswept;
+
+	if (READ_ONCE(s->sweepgen) == READ_ONCE(a->sweepgen))
+		return NULL;
+	gca_spin_lock(&c->lock);
+	unswept = READ_ONCE(s->sweepgen) != READ_ONCE(a->sweepgen) && !list_empty(&s->link);
+	if (unswept)
+		list_del_init(&s->link);
+	gca_spin_unlock(&c->lock);
+	return unswept ? s : NULL;
+}
+
 /** gca_central_rotate() - at mark termination: what was swept is unswept now */
 void gca_central_rotate(struct gca_arena *a)
 {
 	struct gca_central *c;
 	unsigned int i;
 
+	a->heap.reclaim = 0;
 	for (i = 0; i <= GCARENA_NR_SPAN_CLASSES; i++) {
 		c = i < GCARENA_NR_SPAN_CLASSES ? &a->central[i] : &a->large;
 		gca_spin_lock(&c->lock);
@@ -85,6 +114,16 @@ static struct gca_span *central_pop(struct gca_central *c, struct list_head *lis
 	return s;
 }
 
+/* A span of fresh pages.  Parameters and result as gca_pages_alloc(). */
+static int span_new(struct gca_arena *a, u32 npages, unsigned int sc, u32 nelems,
+		    unsigned int snap, struct gca_need *need, struct gca_span **s)
+{
+	/* The heap grows only by what dead spans do not give. */
+	if (atomic64_read(&a->unswept) && !gca_pages_reusable(a, npages))
+		gca_reclaim(a, npages);
+	return gca_pages_alloc(a, npages, sc, nelems, snap, need, s);
+}
+
 /* A span of this class with room, swept; or NULL with -EAGAIN or -ENOSPC. */
 static struct gca_span *central_take(struct gca_arena *a, u32 sc, struct gca_need *need, int *err)
 {
@@ -104,7 +143,7 @@ static struct gca_span *central_take(struct gca_arena *a, u32 sc, struct gca_nee
 			return s;
 		gca_central_put(a, s);
 	}
-	*err = gca_pages_alloc(a, gca_class_pages[sc / 4], sc, gca_class[sc].nelems, 0, need, &s);
+	*err = span_new(a, gca_class_pages[sc / 4], sc, gca_class[sc].nelems, 0, need, &s);
 	return *err ? NULL : s;
 }
 
@@ -326,8 +365,8 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 		err = gca_op_begin(a);
 		if (err)
 			break;
-		err = gca_pages_alloc(a, npages, GCARENA_SPAN_CLASS(GCA_CLASS_LARGE, kind), 1,
-				      a->phase == GCARENA_PHASE_OFF, &need, &s);
+		err = span_new(a, npages, GCARENA_SPAN_CLASS(GCA_CLASS_LARGE, kind), 1,
+			       a->phase == GCARENA_PHASE_OFF, &need, &s);
 		if (!err) {
 			s->free = 1;
 			s->layout = layout;

@@ -177,6 +177,9 @@ struct gca_wbuf {
  *	Pairs, so that testing a slot's colour and marking it is one cache line
  * @span: the cold part
  * @overflow: bit a page: its span's marked objects must be scanned again
+ * @marked: bit a page: the first page of a span with a mark bit set.  Set while
+ *	marking, cleared when the span is swept
+ * @inuse: bit a page: the first page of a span; written under heap.lock
  * @check: checkmark's own mark bits, GCA_BIT_WORDS a page; NULL until wanted
  * @wbuf: work buffers: the reserve grows with the heap, so that marking needs
  *	no allocation
@@ -186,6 +189,8 @@ struct gca_chunk {
 	u64 bits[GCA_CHUNK_PAGES * GCA_BIT_WORDS * 2];
 	struct gca_span span[GCA_CHUNK_PAGES];
 	u64 overflow[GCA_CHUNK_PAGES / 64];
+	u64 marked[GCA_CHUNK_PAGES / 64];
+	u64 inuse[GCA_CHUNK_PAGES / 64];
 	u64 *check;
 	struct gca_wbuf wbuf[GCA_WBUFS];
 };
@@ -217,7 +222,7 @@ struct gca_bins {
 /**
  * struct gca_pageheap - which heap pages are free
  * @lock: protects everything here and gca_span.{link,npages,state,dirty} of free
- *	runs
+ *	runs.  Counters and @dirty.fl are also read without it
  * @dirty: runs whose pages may hold memory; preferred, they are paid for
  * @clean: runs known to be zero: never used, or returned
  * @npages: pages of the reservation
@@ -225,6 +230,7 @@ struct gca_bins {
  * @free_dirty: pages in @dirty
  * @returning: pages lent to SERVE
  * @returned: pages given back so far
+ * @reclaim: next page that gca_reclaim() looks at; 0 at each mark termination
  * @inner_dead: struct gca_inner to be freed outside the lock
  */
 struct gca_pageheap {
@@ -233,6 +239,7 @@ struct gca_pageheap {
 	u32 npages;
 	u32 inuse, free_dirty, returning;
 	u64 returned;
+	u32 reclaim;
 	struct list_head inner_dead;
 };
 

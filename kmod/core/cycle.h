@@ -30,10 +30,12 @@ void gca_ring_settle(struct gca_mutator *m);
 /* central.c */
 void gca_central_put(struct gca_arena *a, struct gca_span *s);
 void gca_central_rotate(struct gca_arena *a);
+struct gca_span *gca_central_claim(struct gca_arena *a, u32 page);
 
 /* sweep.c */
 unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned int free);
 bool gca_sweep_some(struct gca_arena *a, unsigned int spans);
+u32 gca_reclaim(struct gca_arena *a, u32 npages);
 int gca_sweep_finish(struct gca_arena *a);
 void gca_marks_clear(struct gca_arena *a);
 

@@ -49,7 +49,7 @@ static void bin_insert(struct gca_bins *b, struct gca_span *s)
 	bin_of(s->npages, &f, &i);
 	list_add(&s->link, &b->list[f][i]);
 	b->sl[f] |= 1U << i;
-	b->fl |= 1U << f;
+	WRITE_ONCE(b->fl, b->fl | 1U << f);
 }
 
 static void bin_remove(struct gca_bins *b, struct gca_span *s)
@@ -62,7 +62,7 @@ static void bin_remove(struct gca_bins *b, struct gca_span *s)
 		return;
 	b->sl[f] &= ~(1U << i);
 	if (!b->sl[f])
-		b->fl &= ~(1U << f);
+		WRITE_ONCE(b->fl, b->fl & ~(1U << f));
 }
 
 #define BIN_TRIES	16
@@ -123,7 +123,7 @@ static void run_tag(struct gca_arena *a, u32 page, u32 npages, bool dirty)
 	}
 	bin_insert(bins_of(a, s), s);
 	if (dirty)
-		a->heap.free_dirty += npages;
+		WRITE_ONCE(a->heap.free_dirty, a->heap.free_dirty + npages);
 }
 
 static void run_untag(struct gca_arena *a, struct gca_span *s)
@@ -132,7 +132,7 @@ static void run_untag(struct gca_arena *a, struct gca_span *s)
 
 	bin_remove(bins_of(a, s), s);
 	if (s->dirty)
-		a->heap.free_dirty -= s->npages;
+		WRITE_ONCE(a->heap.free_dirty, a->heap.free_dirty - s->npages);
 	s->state = GCA_SPAN_NONE;
 	if (s->npages > 1 && last != a->heap.npages - 1)
 		gca_span(a, last)->state = GCA_SPAN_NONE;
@@ -236,9 +236,11 @@ static bool inner_wanted(const struct gca_arena *a, u32 first, u32 last)
  */
 static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct gca_inner *inner)
 {
+	u64 *inuse = GCA_PAGE_WORD(gca_chunk_of(a, s->page)->inuse, s->page);
 	u64 interior = pw | GCA_PW_INTERIOR;
 	u32 page, end = s->page + s->npages;
 
+	WRITE_ONCE(*inuse, *inuse | 1ULL << (s->page & 63));
 	/* Bits and descriptor before the word that leads to them. */
 	smp_store_release(gca_pw(a, s->page), pw);
 	for (page = s->page + 1; page < end;) {
@@ -259,9 +261,11 @@ static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct
 /* Undo span_publish(); the first page last.  No marker is running. */
 static void span_unpublish(struct gca_arena *a, struct gca_span *s)
 {
+	u64 *inuse = GCA_PAGE_WORD(gca_chunk_of(a, s->page)->inuse, s->page);
 	u32 page, end = s->page + s->npages;
 	struct gca_inner *inner = s->inner;
 
+	WRITE_ONCE(*inuse, *inuse & ~(1ULL << (s->page & 63)));
 	for (page = s->page + 1; page < end;) {
 		u32 ci = page / GCA_CHUNK_PAGES, next = min((ci + 1) * GCA_CHUNK_PAGES, end);
 
@@ -351,13 +355,24 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 		for (i = 0; i < GCA_CHUNK_PAGES; i++)
 			s->inner->pw[i] = pw;
 	}
-	h->inuse += npages;
+	WRITE_ONCE(h->inuse, h->inuse + npages);
 	atomic64_inc(&a->nr_spans);
 	span_publish(a, s, gca_pw_make(page, span_class, 0, snap), s->inner);
 	*span = s;
 out:
 	gca_spin_unlock(&h->lock);
 	return err;
+}
+
+/** gca_pages_reusable() - will @npages be found without touching clean pages? */
+bool gca_pages_reusable(struct gca_arena *a, u32 npages)
+{
+	bool found;
+
+	gca_spin_lock(&a->heap.lock);
+	found = bin_find(&a->heap.dirty, npages);
+	gca_spin_unlock(&a->heap.lock);
+	return found;
 }
 
 /*
@@ -373,7 +388,7 @@ void gca_pages_free(struct gca_arena *a, struct gca_span *s)
 	gca_spin_lock(&h->lock);
 	span_unpublish(a, s);
 	s->state = GCA_SPAN_NONE;
-	h->inuse -= s->npages;
+	WRITE_ONCE(h->inuse, h->inuse - s->npages);
 	atomic64_dec(&a->nr_spans);
 	run_free(a, s->page, s->npages, true);
 	gca_spin_unlock(&h->lock);
@@ -450,7 +465,7 @@ void gca_pages_put_clean(struct gca_arena *a, u32 page, u32 npages)
 	gca_spin_lock(&h->lock);
 	gca_span(a, page)->state = GCA_SPAN_NONE;
 	h->returning -= npages;
-	h->returned += npages;
+	WRITE_ONCE(h->returned, h->returned + npages);
 	run_free(a, page, npages, false);
 	gca_spin_unlock(&h->lock);
 }

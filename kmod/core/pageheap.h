@@ -45,11 +45,28 @@ static inline bool gca_chunk_is_inner(const struct gca_arena *a, u32 ci)
 	       (const struct gca_inner *)c;
 }
 
+/**
+ * gca_chunk_own() - a chunk's metadata, if it has some of its own
+ * @a: arena
+ * @ci: index
+ *
+ * Under heap.lock, or where no large span is made or freed: a stand-in goes with
+ * its span.  A chunk of its own is there until the arena goes.
+ * Return: NULL if the entry is unused or a stand-in.
+ */
+static inline struct gca_chunk *gca_chunk_own(const struct gca_arena *a, u32 ci)
+{
+	struct gca_chunk *c = READ_ONCE(a->chunk[ci]);
+
+	return c == a->empty || gca_chunk_is_inner(a, ci) ? NULL : c;
+}
+
 void gca_pageheap_init(struct gca_arena *a);
 int gca_chunk_grow(struct gca_arena *a, struct gca_need *need);
 void gca_need_drop(struct gca_arena *a, struct gca_need *need);
 int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u32 nelems,
 		    unsigned int snap, struct gca_need *need, struct gca_span **span);
+bool gca_pages_reusable(struct gca_arena *a, u32 npages);
 void gca_pages_free(struct gca_arena *a, struct gca_span *s);
 void gca_inner_reap(struct gca_arena *a);
 u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run *runs, u32 room,

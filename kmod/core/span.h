@@ -42,6 +42,35 @@ static __always_inline struct gca_span *gca_span(const struct gca_arena *a, u32 
 	return &gca_chunk_of(a, head)->span[head % GCA_CHUNK_PAGES];
 }
 
+/* The word of @words, a bit a page, with the bit of @page. */
+#define GCA_PAGE_WORD(words, page)	(&(words)[(page) % GCA_CHUNK_PAGES / 64])
+
+/**
+ * gca_page_mark() - some object of a span is marked
+ * @c: chunk of its first page
+ * @head: number of that page
+ *
+ * Called with the first mark in each word of mark bits: so the atomic operation,
+ * and mostly even the test, costs once a span and not once an object.
+ */
+static __always_inline void gca_page_mark(struct gca_chunk *c, u32 head)
+{
+	u64 *word = GCA_PAGE_WORD(c->marked, head), bit = 1ULL << (head & 63);
+
+	if (!(READ_ONCE(*word) & bit))
+		gca_set_bits(word, bit);
+}
+
+/** gca_page_unmark() - the span has been swept; others of the word may be, now */
+static inline void gca_page_unmark(struct gca_chunk *c, u32 head)
+{
+	u64 *word = GCA_PAGE_WORD(c->marked, head), bit = 1ULL << (head & 63), old;
+
+	do {
+		old = READ_ONCE(*word);
+	} while (old & bit && cmpxchg(word, old, old & ~bit) != old);
+}
+
 /**
  * struct gca_ref - an object
  * @pw: page word of its span's first page

@@ -16,8 +16,9 @@
  * next cycle, whatever threads do, and needs no thread to do anything.
  *
  * A span is swept on refill by the thread that wants it, by whoever waits in
- * COLLECT, and in any case before the next cycle begins.  One that is being
- * swept is on no list, or under its owner's lock: nobody else has it.
+ * COLLECT, by who would else take fresh pages (gca_reclaim()), and in any case
+ * before the next cycle begins.  One that is being swept is on no list, or under
+ * its owner's lock: nobody else has it.
  */
 #include "cycle.h"
 #include "pageheap.h"
@@ -50,6 +51,7 @@ unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned in
 		WRITE_ONCE(pair[1], next);
 		WRITE_ONCE(pair[0], 0);
 	}
+	gca_page_unmark(gca_chunk_of(a, s->page), s->page);
 	gca_pw_set_index(a, s->page, restart, restart);
 	if (!s->owner)
 		s->free = 0;
@@ -61,6 +63,17 @@ unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned in
 	smp_store_release(&s->sweepgen, a->sweepgen);
 	atomic64_dec(&a->unswept);
 	return live;
+}
+
+/* Sweep a span taken off its list.  Return: true if it was empty and is gone. */
+static bool sweep_claimed(struct gca_arena *a, struct gca_span *s)
+{
+	if (gca_span_sweep(a, s, s->free)) {
+		gca_central_put(a, s);
+		return false;
+	}
+	gca_pages_free(a, s);
+	return true;
 }
 
 /* Sweep one span of a central list.  Return: false if it has none unswept. */
@@ -75,10 +88,7 @@ static bool sweep_central(struct gca_arena *a, struct gca_central *c)
 	gca_spin_unlock(&c->lock);
 	if (!s)
 		return false;
-	if (gca_span_sweep(a, s, s->free))
-		gca_central_put(a, s);
-	else
-		gca_pages_free(a, s);
+	sweep_claimed(a, s);
 	return true;
 }
 
@@ -125,6 +135,71 @@ bool gca_sweep_some(struct gca_arena *a, unsigned int spans)
 	return atomic64_read(&a->unswept) != 0;
 }
 
+/* ------------------------------------------------------------------ reclaim */
+
+#define RECLAIM_STEPS	1024	/* looks at a chunk or 64 pages, in one operation */
+#define RECLAIM_SPANS	256
+
+/*
+ * The next 64 pages among which spans without marks begin.  @page: out: the first
+ * of them.  Return: a bit a page; 0 when @steps are used up or the heap ends.
+ */
+static u64 reclaim_next(struct gca_arena *a, unsigned int *steps, u32 *page)
+{
+	struct gca_pageheap *h = &a->heap;
+	u64 bits = 0;
+
+	gca_spin_lock(&h->lock);
+	for (; !bits && *steps && h->reclaim < h->npages; --*steps) {
+		struct gca_chunk *c = gca_chunk_own(a, h->reclaim / GCA_CHUNK_PAGES);
+
+		*page = h->reclaim;
+		if (c)
+			bits = *GCA_PAGE_WORD(c->inuse, *page) &
+			       ~READ_ONCE(*GCA_PAGE_WORD(c->marked, *page));
+		h->reclaim += c ? 64 : GCA_CHUNK_PAGES;
+	}
+	gca_spin_unlock(&h->lock);
+	return bits;
+}
+
+/**
+ * gca_reclaim() - free spans in which nothing is marked, for the sake of their pages
+ * @a: arena
+ * @npages: wanted
+ *
+ * In an operation.  Go's mheap.reclaim(): the summary of marks finds spans that
+ * sweep will free without a look at those that it will not.  One pass over the
+ * heap after each mark termination, shared by all who ask; what it passed too
+ * early is left to sweep.  A span without marks need not be empty, it may hold
+ * new objects: sweep decides.
+ *
+ * Return: pages freed.
+ */
+u32 gca_reclaim(struct gca_arena *a, u32 npages)
+{
+	unsigned int steps = RECLAIM_STEPS, spans = 0;
+	u32 freed = 0, page, n;
+	u64 bits;
+
+	while (freed < npages && spans < RECLAIM_SPANS) {
+		bits = reclaim_next(a, &steps, &page);
+		if (!bits)
+			break;
+		for (; bits; bits &= bits - 1) {
+			struct gca_span *s = gca_central_claim(a, page + __ffs64(bits));
+
+			if (!s)
+				continue;
+			spans++;
+			n = s->npages;
+			if (sweep_claimed(a, s))
+				freed += n;
+		}
+	}
+	return freed;
+}
+
 #define SWEEP_BATCH	64
 
 /*
@@ -168,6 +243,7 @@ static void chunk_marks_clear(struct gca_arena *a, struct gca_chunk *c)
 			gca_pw_set_index(a, s->page, gca_pw_base(*gca_pw(a, s->page)), s->free);
 	}
 	memset(c->overflow, 0, sizeof(c->overflow));
+	memset(c->marked, 0, sizeof(c->marked));
 }
 
 /*
@@ -184,9 +260,9 @@ void gca_marks_clear(struct gca_arena *a)
 	u32 i;
 
 	for (i = 0; i < a->nr_chunks; i++) {
-		struct gca_chunk *c = a->chunk[i];
+		struct gca_chunk *c = gca_chunk_own(a, i);
 
-		if (c == a->empty || gca_chunk_is_inner(a, i))
+		if (!c)
 			continue;
 		chunk_marks_clear(a, c);
 		gca_port_relax(a);

@@ -197,6 +197,7 @@ void graph_check_marks(struct graph *g)
 	u32 i;
 
 	graph_check_contents(g);
+	world_check_summary(g->w);
 	for (i = 1; i < g->n; i++) {
 		struct node *o = &g->node[i];
 

@@ -70,6 +70,8 @@ static void find_regions(struct world *w)
 	add_region(&w->a.large, sizeof(w->a) - offsetof(struct gca_arena, large));
 	add_region(&c->pw[0], PAGES * sizeof(c->pw[0]));
 	add_region(&c->bits[0], PAGES * GCA_BIT_WORDS * 2 * sizeof(u64));
+	add_region(&c->marked[0], sizeof(c->marked[0]));
+	add_region(&c->inuse[0], sizeof(c->inuse[0]));
 	add_region(&c->span[0], (PAGES + 1) * sizeof(c->span[0]));
 	for (i = 0; i < GCA_WBUFS; i++)
 		add_region(&c->wbuf[i], offsetof(struct gca_wbuf, obj[8]));
@@ -181,14 +183,14 @@ static bool see(u64 h)
 /* -------------------------------------------------------------- operations */
 
 enum op {
-	OP_ALLOC, OP_REFILL, OP_HAND_BACK, OP_BEGIN, OP_END, OP_SWEEP, OP_SOME, OP_SETTLE,
-	OP_VOID, OP_DROP,
+	OP_ALLOC, OP_REFILL, OP_HAND_BACK, OP_BEGIN, OP_END, OP_SWEEP, OP_SOME, OP_RECLAIM,
+	OP_SETTLE, OP_VOID, OP_DROP,
 	NR_OPS = OP_DROP + PAGES * SLOTS,
 };
 
 static const char *const op_name[] = {
-	"allocate", "refill", "hand back", "begin", "end", "sweep", "sweep one", "settle", "void",
-	"drop",
+	"allocate", "refill", "hand back", "begin", "end", "sweep", "sweep one", "reclaim",
+	"settle", "void", "drop",
 };
 
 static u8 path[MAX_DEPTH];
@@ -320,15 +322,20 @@ static void swept(struct world *w)
 	}
 }
 
-static bool do_sweep(struct world *w, bool all)
+static bool do_sweep(struct world *w, u32 op)
 {
 	if (w->a.phase != GCARENA_PHASE_OFF || !atomic64_read(&w->a.unswept))
 		return false;
-	if (all) {
+	if (op == OP_SWEEP) {
 		assert_int_equal(gca_sweep_finish(&w->a), 0);
 	} else {
 		assert_int_equal(gca_op_begin(&w->a), 0);
-		gca_sweep_some(&w->a, 1);
+		if (op == OP_SOME) {
+			gca_sweep_some(&w->a, 1);
+		} else {
+			w->a.heap.reclaim = 0;	/* no part of the state */
+			gca_reclaim(&w->a, 1);
+		}
 		gca_op_end(&w->a);
 	}
 	if (!atomic64_read(&w->a.unswept))
@@ -342,7 +349,7 @@ static bool do_begin(struct world *w)
 
 	if (w->a.phase != GCARENA_PHASE_OFF || model.cycles == max_cycles)
 		return false;
-	do_sweep(w, true);	/* as the cycle would: so the oracle hears of it */
+	do_sweep(w, OP_SWEEP);	/* as the cycle would: so the oracle hears of it */
 	world_cycle(w, GCA_UNTIL_MARKING);
 	assert_int_equal(w->a.phase, GCARENA_PHASE_MARK);
 	model.cycles++;
@@ -396,9 +403,9 @@ static bool apply(struct world *w, u32 op)
 	case OP_END:
 		return do_end(w);
 	case OP_SWEEP:
-		return do_sweep(w, true);
 	case OP_SOME:
-		return do_sweep(w, false);
+	case OP_RECLAIM:
+		return do_sweep(w, op);
 	case OP_SETTLE:
 		if (w->sh->ring_tail == w->m.head)
 			return false;

@@ -383,7 +383,7 @@ static u64 each_span(struct world *w, span_visitor *visit)
 	u32 i, p;
 
 	for (i = 0; i < a->nr_chunks; i++) {
-		if (a->chunk[i] == a->empty || gca_chunk_is_inner(a, i))
+		if (!gca_chunk_own(a, i))
 			continue;
 		for (p = 0; p < GCA_CHUNK_PAGES; p++)
 			if (a->chunk[i]->span[p].state == GCA_SPAN_INUSE)
@@ -417,5 +417,27 @@ static void count_marks(struct world *w, struct gca_span *s, u64 *sum)
 
 bool world_marks_zero(struct world *w)
 {
+	world_check_summary(w);
 	return !each_span(w, count_marks);
+}
+
+/* A bit a page: begins a span; begins a span with a mark. */
+void world_check_summary(struct world *w)
+{
+	struct gca_arena *a = &w->a;
+	u32 i, p;
+
+	for (i = 0; i < a->nr_chunks; i++) {
+		struct gca_chunk *c = gca_chunk_own(a, i);
+
+		for (p = 0; c && p < GCA_CHUNK_PAGES; p++) {
+			bool inuse = c->span[p].state == GCA_SPAN_INUSE;
+			u64 marks = 0;
+
+			if (inuse)
+				count_marks(w, &c->span[p], &marks);
+			assert_int_equal(*GCA_PAGE_WORD(c->inuse, p) >> (p & 63) & 1, inuse);
+			assert_int_equal(*GCA_PAGE_WORD(c->marked, p) >> (p & 63) & 1, !!marks);
+		}
+	}
 }

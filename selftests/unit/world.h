@@ -96,6 +96,7 @@ bool world_marked(struct world *w, u64 addr);
 bool world_holds(struct world *w, u64 addr);
 u64 world_held(struct world *w);
 bool world_marks_zero(struct world *w);
+void world_check_summary(struct world *w);
 
 static inline u64 page_addr(const struct world *w, u32 page)
 {
