@@ -301,8 +301,9 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 		gcl_restore(sigs);
 		if (err && (err != -ENOSPC || collected))
 			return no_memory(m, err);
+		/* A full arena needs a cycle whatever the pacer thinks of it. */
 		if (err || (wants & GCARENA_WANT_COLLECT)) {
-			if (gcl_collect(a, 0, true) && err)
+			if (gcl_collect(a, 0, !err) && err)
 				return no_memory(m, err);
 			collected = true;
 		}
@@ -317,6 +318,7 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 		.bytes = o->bytes,
 		.kind = kind,
 		.layout = o->layout,
+		.id = m->id,
 	};
 	struct gca_arena *a = m->arena;
 	bool collected = false;
@@ -332,7 +334,7 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 			break;
 		if (err == -EINTR)
 			continue;
-		if (err != -ENOSPC || collected || gcl_collect(a, 0, true))
+		if (err != -ENOSPC || collected || gcl_collect(a, 0, false))
 			return no_memory(m, err);
 		collected = true;
 	}
@@ -356,7 +358,7 @@ static void stress(struct gca_mutator *m)
 	if (!m->arena->debug.stress || ++p->stress < m->arena->debug.stress)
 		return;
 	p->stress = 0;
-	gcl_collect(m->arena, 0, true);
+	gcl_collect(m->arena, 0, false);
 }
 
 static void *alloc_precise(struct gca_mutator *m, const struct order *o)
@@ -440,8 +442,7 @@ static bool store_counted(struct gca_mutator *m, void **slot, const void *value)
 	uint32_t tail;
 	uint64_t old;
 
-	__atomic_store_n(&area->critical, area->critical + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__gca_enter(m);
 	if (__atomic_load_n(&m->control->barrier, __ATOMIC_RELAXED) & GCARENA_BARRIER_DELETION) {
 		old = (uint64_t)__atomic_load_n(slot, __ATOMIC_RELAXED);
 		if (old - m->heap_base < m->heap_size) {
@@ -457,7 +458,7 @@ static bool store_counted(struct gca_mutator *m, void **slot, const void *value)
 	}
 	if (done)
 		__atomic_store_n(slot, (void *)(uintptr_t)value, __ATOMIC_RELEASE);
-	__atomic_store_n(&area->critical, area->critical - 1, __ATOMIC_RELEASE);
+	__gca_leave(m);
 	return done;
 }
 

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,13 @@
 #include "internal.h"
 
 #define GCL_RESERVE	(64ULL << 30)
+#define BIT(sig)	(1ULL << ((sig) - 1))
 #define GCL_MPOL_LOCAL	4		/* <numaif.h> may be missing */
 
 static pthread_mutex_t gcl_arenas_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct gca_arena *gcl_arenas;
 static pthread_once_t gcl_once = PTHREAD_ONCE_INIT;
+static struct gcl_signals gcl_fork_sigs;	/* gcl_arenas_lock */
 
 static const char gcl_dead_child[] =
 	"this is a forked child: the arena belongs to the parent and can only be read here";
@@ -34,31 +37,42 @@ int gcl_dead(struct gca_arena *a)
 
 /* --------------------------------------------------------------------- fork */
 
+/*
+ * All signals are blocked from here until the other side: a stop would find us with
+ * every lock in hand.  It waits for the end of the fork, as for any system call
+ * with signals blocked.
+ */
 static void fork_prepare(void)
 {
+	struct gcl_signals sigs = gcl_block();
 	struct gca_arena *a;
 
 	pthread_mutex_lock(&gcl_arenas_lock);
+	gcl_fork_sigs = sigs;
 	for (a = gcl_arenas; a; a = a->next)
 		pthread_mutex_lock(&a->lock);
 }
 
 static void fork_parent(void)
 {
+	struct gcl_signals sigs = gcl_fork_sigs;
 	struct gca_arena *a;
 
 	for (a = gcl_arenas; a; a = a->next)
 		pthread_mutex_unlock(&a->lock);
 	pthread_mutex_unlock(&gcl_arenas_lock);
+	gcl_restore(sigs);
 }
 
 /*
  * The shared mappings were not inherited: put zeros where they were, which mean
- * "phase off" and "no span cached".  Reading and gca_store() go on working.
+ * "phase off", "no stop" and "no span cached".  Reading and gca_store() go on
+ * working, for the one thread there is; the others' mutators are only memory.
  */
 static void fork_child(void)
 {
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	struct gcl_signals sigs = gcl_fork_sigs;
 	struct gcl_mutator *m;
 	struct gca_arena *a;
 
@@ -75,6 +89,7 @@ static void fork_child(void)
 		pthread_mutex_unlock(&a->lock);
 	}
 	pthread_mutex_unlock(&gcl_arenas_lock);
+	gcl_restore(sigs);
 }
 
 static void gcl_init_once(void)
@@ -84,10 +99,12 @@ static void gcl_init_once(void)
 
 /* ----------------------------------------------------------- open and close */
 
-static int open_backend(struct gca_arena *a, const struct gca_options *o, int which)
+static int open_backend(struct gca_arena *a, const struct gca_options *o, int which, uint32_t stop)
 {
 	struct gcarena_create create = {
 		.size = sizeof(create),
+		.flags = stop == GCA_STOP_SIGNAL ? GCARENA_CREATE_SIGNAL :
+			 stop == GCA_STOP_TASKWORK ? GCARENA_CREATE_TASKWORK : 0,
 		.features = o->features,
 		.stop_signal = o->stop_signal,
 		.debug = a->debug.flags,
@@ -124,12 +141,20 @@ static int check_options(const struct gca_options *o)
 {
 	const uint32_t known = GCA_NO_PLAIN_ROOTS | GCA_NO_TLS_ROOTS | GCA_NO_PAGER |
 			       GCA_NO_AUTO_COLLECT;
+	const uint64_t bad_signals = BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGSEGV) | BIT(SIGBUS) |
+				     BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGSYS) |
+				     BIT(SIGABRT) | BIT(32) | BIT(33);
 
 	if (o->flags & ~known)
 		return gcl_fail(EINVAL, "gca_open: flags %#x are not known", o->flags & ~known);
 	if (o->reserve && ((o->reserve & (o->reserve - 1)) || o->reserve < GCARENA_RESERVE_MIN ||
 			   o->reserve > GCARENA_RESERVE_MAX))
 		return gcl_fail(EINVAL, "gca_open: the reservation must be a power of two from 64 MiB to 1 TiB");
+	if (o->stop > GCA_STOP_TASKWORK)
+		return gcl_fail(EINVAL, "gca_open: stop is none of GCA_STOP_AUTO, GCA_STOP_SIGNAL, GCA_STOP_TASKWORK");
+	if (o->stop_signal > 64 || (o->stop_signal && (bad_signals >> (o->stop_signal - 1) & 1)))
+		return gcl_fail(EINVAL, "gca_open: signal %u cannot be handled, or the processor or the C library raises it",
+				o->stop_signal);
 	return 0;
 }
 
@@ -170,6 +195,7 @@ struct gca_arena *gca_open(const struct gca_options *options)
 	const char *s;
 	struct gcl_signals sigs;
 	struct gca_arena *a;
+	uint32_t stop = GCA_STOP_AUTO;
 	int which = GCL_AUTO, err;
 
 	pthread_once(&gcl_once, gcl_init_once);
@@ -177,6 +203,11 @@ struct gca_arena *gca_open(const struct gca_options *options)
 		return NULL;
 	s = o->backend ? o->backend : getenv("GCARENA_BACKEND");
 	if (s && *s && gcl_parse_backend(s, &which))
+		return NULL;
+	s = getenv("GCARENA_STOP");
+	if (o->stop)
+		stop = o->stop;
+	else if (s && *s && gcl_parse_stop(s, &stop))
 		return NULL;
 	a = gcl_map(sizeof(*a));
 	if (!a) {
@@ -186,6 +217,8 @@ struct gca_arena *gca_open(const struct gca_options *options)
 	pthread_mutex_init(&a->lock, NULL);
 	a->flags = o->flags;
 	a->opened = gcl_now();
+	if (stop != GCA_STOP_TASKWORK)
+		a->stop_signal = o->stop_signal ? (int)o->stop_signal : SIGURG;
 	s = getenv("GCARENA_TRACE");
 	a->tracing = s && *s && strcmp(s, "0");
 	s = o->debug ? o->debug : getenv("GCARENA_DEBUG");
@@ -193,7 +226,7 @@ struct gca_arena *gca_open(const struct gca_options *options)
 		goto out;
 	a->slow = a->debug.clobber || a->debug.stress;
 
-	err = open_backend(a, o, which);
+	err = open_backend(a, o, which, stop);
 	if (err) {
 		const char *why = gca_strerror();
 
@@ -242,14 +275,28 @@ void gca_close(struct gca_arena *a)
 	if (*p)
 		*p = a->next;
 	pthread_mutex_unlock(&gcl_arenas_lock);
+	gcl_self_forget(a);
+	/* From here on the collector is dead, and lets go whoever is parked. */
 	if (!a->child)
 		gcl_pager_stop(a);
+	for (m = a->mutators; m; m = m->next) {
+		if (gcl_is_mine(m)) {
+			gcl_forget_mine(m);
+		} else if (!a->child && !gcl_has_exited(m)) {
+			/* Its thread's handler may be looking at control page or arena. */
+			gcl_stop_wait(m);
+		}
+	}
 	/* The process backend reads the areas of mutators that are still attached. */
 	a->be->close(&a->space, a->child);
 	while ((m = a->mutators)) {
 		a->mutators = m->next;
 		munmap(m->pub.area, m->area_size);
-		munmap(m, sizeof(*m));
+		/* Another thread's is given back by that thread, when it next attaches. */
+		if (m->closed)
+			__atomic_store_n(&m->closed, GCL_CLOSED, __ATOMIC_RELEASE);
+		else
+			munmap(m, sizeof(*m));
 	}
 	while ((l = a->layouts)) {
 		a->layouts = l->next;
@@ -359,6 +406,18 @@ int gca_set_percent(struct gca_arena *a, uint64_t percent)
 	return err ? gcl_fail(-err, "gca_set_percent: %s", strerror(-err)) : 0;
 }
 
+const char *gcl_engine_name(const struct gca_arena *a)
+{
+	switch (__atomic_load_n(&a->space.control->engine, __ATOMIC_RELAXED)) {
+	case GCARENA_ENGINE_SIGNAL:
+		return "signal";
+	case GCARENA_ENGINE_TASKWORK:
+		return "taskwork";
+	default:
+		return "none";
+	}
+}
+
 int gca_stats(struct gca_arena *a, struct gca_stats *s)
 {
 	struct gcarena_stats r = { .size = sizeof(r) };
@@ -394,6 +453,18 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->root_bytes = r.root_bytes;
 	s->returned_bytes = r.returned;
 	s->free_bytes = r.free;
+	s->postponed_stops = r.postponed;
+	s->hold_ns_max = r.hold_ns_max;
+	s->hold_ns_total = r.hold_ns_total;
+	s->stop_ns_p50 = r.stop_ns_p50;
+	s->stop_ns_p99 = r.stop_ns_p99;
+	s->held_threads = r.held;
+	s->held_asleep = r.held_asleep;
+	s->threads = r.threads;
+	s->workers = r.workers;
+	s->worker_ns = r.worker_ns;
+	s->coordinator_ns = r.coordinator_ns;
 	s->backend = a->be->name;
+	s->engine = gcl_engine_name(a);
 	return 0;
 }

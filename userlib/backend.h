@@ -26,6 +26,7 @@
  * @control_size: bytes
  * @id: as in /sys; 0 if it is not there
  * @shared: control page and mutator areas are not inherited by a forked child
+ * @features: GCARENA_F_* that the collector has
  */
 struct gca_space {
 	void *ctx;
@@ -35,6 +36,7 @@ struct gca_space {
 	size_t control_size;
 	uint64_t id;
 	int shared;
+	uint64_t features;
 };
 
 /**
@@ -47,6 +49,8 @@ struct gca_space {
  * @attach: attach the caller; @area is its mutator area
  * @detach: detach it; unmaps the area
  * @refill: called with all signals blocked
+ * @park: wait while a stop lasts; NULL if there are no stops.  Called by a signal
+ *	handler: no lock, no errno, nothing a sanitizer watches
  * @collect: @paced: because of GCARENA_WANT_COLLECT, not by the user's wish
  * @serve: may sleep; takes no lock that an attached thread can hold
  * @wake: make a sleeping @serve return -ESRCH, for good
@@ -63,6 +67,7 @@ struct gca_backend {
 	int (*refill)(struct gca_space *space, struct gcarena_refill *req);
 	int (*large)(struct gca_space *space, struct gcarena_large *req);
 	int (*settle)(struct gca_space *space, struct gcarena_settle *req);
+	int (*park)(struct gca_space *space, uint32_t id);
 	int (*layout)(struct gca_space *space, struct gcarena_layout *req);
 	int (*roots)(struct gca_space *space, struct gcarena_roots *req);
 	int (*collect)(struct gca_space *space, struct gcarena_collect *req, int paced);

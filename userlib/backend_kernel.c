@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -99,14 +100,22 @@ static int explain_create(int err, const struct gcarena_create *create,
 {
 	switch (err) {
 	case EOPNOTSUPP:
-		gcl_error("the loaded module lacks features %#llx: install a newer one, or ask for less",
-			  (unsigned long long)(create->features & ~info->features));
+		if (create->flags & GCARENA_CREATE_TASKWORK)
+			gcl_error("the loaded module cannot stop threads by task work (its parameter 'stop' forbids it, or this kernel does not export what it needs): use stop=signal or auto");
+		else if (create->flags & GCARENA_CREATE_SIGNAL)
+			gcl_error("the loaded module may not stop threads by signals (its parameter is stop=taskwork): use stop=taskwork or auto");
+		else
+			gcl_error("the loaded module lacks features %#llx: install a newer one, or ask for less",
+				  (unsigned long long)(create->features & ~info->features));
 		break;
 	case ENOTTY:
 		gcl_error("the device is not gcarena's, or its module is older than this library");
 		break;
 	case EPERM:
 		gcl_error("the module does not let this user create arenas: join the group of the device and log in again, or raise the parameter 'level', or set GCARENA_BACKEND=process");
+		break;
+	case EBUSY:
+		gcl_error("another arena of this process stops its threads in another way: all arenas of a process must ask for the same stop and stop_signal, or for none");
 		break;
 	case EDQUOT:
 		if (info->arenas_left)
@@ -183,6 +192,7 @@ static int kernel_open(struct gca_space *space, struct gcarena_create *create, c
 	space->control_size = create->control_size;
 	space->id = create->id;
 	space->shared = 1;
+	space->features = info.features;
 	return 0;
 out:
 	if (heap != MAP_FAILED)
@@ -274,6 +284,38 @@ static int kernel_roots(struct gca_space *space, struct gcarena_roots *req)
 	return call(space, GCARENA_IOC_ROOTS, req);
 }
 
+/*
+ * System calls of a signal handler: by instructions of our own, see stop.c.  Not
+ * inlined, so that no sanitizer's attribute is lost.
+ */
+static __attribute__((__no_sanitize__("address", "thread", "undefined"), __noinline__))
+long raw_call(long nr, long a, long b, const void *c)
+{
+	long ret;
+
+	__asm__ __volatile__("syscall"
+			     : "=a"(ret)
+			     : "0"(nr), "D"(a), "S"(b), "d"(c)
+			     : "rcx", "r11", "memory");
+	return ret;
+}
+
+static __attribute__((__no_sanitize__("address", "thread", "undefined")))
+int kernel_park(struct gca_space *space, uint32_t id)
+{
+	struct kernel *k = space->ctx;
+	struct gcarena_settle req = {
+		.size = sizeof(req), .flags = GCARENA_SETTLE_PARK, .id = id,
+	};
+	struct stat st;
+
+	/* Is it still ours?  Whoever calls the library next says so if it is not. */
+	if (raw_call(SYS_fstat, k->fd, (long)&st, NULL) || !S_ISCHR(st.st_mode) ||
+	    st.st_rdev != k->rdev)
+		return -EBADF;
+	return (int)raw_call(SYS_ioctl, k->fd, GCARENA_IOC_SETTLE, &req);
+}
+
 static int kernel_collect(struct gca_space *space, struct gcarena_collect *req, int paced)
 {
 	if (paced)
@@ -306,6 +348,7 @@ const struct gca_backend gcl_backend_kernel = {
 	.refill = kernel_refill,
 	.large = kernel_large,
 	.settle = kernel_settle,
+	.park = kernel_park,
 	.layout = kernel_layout,
 	.roots = kernel_roots,
 	.collect = kernel_collect,

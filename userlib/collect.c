@@ -25,61 +25,121 @@ static const char *const void_reason[GCARENA_NR_VOID_REASONS] = {
 	[GCARENA_VOID_LIBRARY]		= "a library was loaded as it began",
 };
 
+/* A cycle is about to begin: remember what it begins with. */
+void gcl_trace_begin(struct gca_arena *a)
+{
+	struct gcarena_stats now = { .size = sizeof(now) };
+
+	if (!a->tracing || a->be->stats(&a->space, &now))
+		return;
+	__atomic_store_n(&a->trace_heap, now.heap, __ATOMIC_RELAXED);
+	__atomic_store_n(&a->trace_begun, gcl_now(), __ATOMIC_RELAXED);
+}
+
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
+static double mb(uint64_t bytes)
+{
+	return (double)bytes / 1e6;
+}
+
 /*
  * gcarena 3 @1.234s 2%: 0.051 ms stop, 1.9+0.2 ms mark+sweep, 4->5->2 MB, 5 MB goal, ...
  * The style of Go's gctrace: heap in spans before, after, and what was live.
  */
-static void trace(struct gca_arena *a, const struct gcarena_collect *req,
-		  const struct gcarena_stats *before, uint64_t begun)
+static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 {
-	struct gcarena_stats now = { .size = sizeof(now) };
-	uint64_t t = gcl_now(), gc;
+	const struct gcarena_stats *old = &a->trace;
+	uint64_t marked = now->mark_ns[0] + now->mark_ns[1] + now->worker_ns, t = gcl_now();
+	uint64_t marked_before = old->mark_ns[0] + old->mark_ns[1] + old->worker_ns;
+	uint64_t begun = __atomic_load_n(&a->trace_begun, __ATOMIC_RELAXED);
+	bool voided = now->voided != old->voided;
+	char stops[160] = "";
 
-	if (a->be->stats(&a->space, &now))
-		return;
-	gc = now.mark_ns[0] + now.mark_ns[1] + now.sweep_ns;
-	gcl_say("gcarena %llu @%.3fs %.0f%%: %.3f ms stop, %.3f+%.3f ms mark+sweep, %.3f ms in all, %.1f->%.1f MB heap, %.1f MB live, %.1f MB goal, %.2f MB roots, %llu objects, %.2f MB metadata%s%s, %s",
-		(unsigned long long)req->cycle, (double)(t - a->opened) / 1e9,
-		100.0 * (double)gc / (double)(t - a->opened + 1),
-		(double)(now.stop_ns_total - before->stop_ns_total) / 1e6,
-		(double)(now.mark_ns[0] + now.mark_ns[1] - before->mark_ns[0] -
-			 before->mark_ns[1]) / 1e6,
-		(double)(now.sweep_ns - before->sweep_ns) / 1e6, (double)(t - begun) / 1e6,
-		(double)before->heap / 1e6, (double)now.heap / 1e6, (double)now.live / 1e6,
-		(double)now.goal / 1e6, (double)now.root_bytes / 1e6,
-		(unsigned long long)(now.marked_objects - before->marked_objects),
-		(double)now.metadata / 1e6,
-		req->result == GCARENA_RESULT_VOID ? ", VOID: " : "",
-		req->result == GCARENA_RESULT_VOID && req->void_reason < GCARENA_NR_VOID_REASONS ?
-			void_reason[req->void_reason] : "", a->be->name);
+	if (a->be->park)
+		snprintf(stops, sizeof(stops),
+			 ", %s: %llu stops p50 %.3f p99 %.3f ms, hold %.3f ms at most, %llu postponed, %llu threads, %llu workers",
+			 gcl_engine_name(a), (unsigned long long)now->stops, ms(now->stop_ns_p50),
+			 ms(now->stop_ns_p99), ms(now->hold_ns_max),
+			 (unsigned long long)now->postponed, (unsigned long long)now->threads,
+			 (unsigned long long)now->workers);
+	gcl_say("gcarena %llu @%.3fs %.0f%%: %.3f ms stop, %.3f+%.3f ms mark+sweep, %.3f ms in all, %.1f->%.1f MB heap, %.1f MB live, %.1f MB goal, %.2f MB roots, %llu objects, %.2f MB metadata%s%s%s, %s",
+		(unsigned long long)now->cycles, (double)(t - a->opened) / 1e9,
+		100.0 * (double)(marked + now->sweep_ns) / (double)(t - a->opened + 1),
+		ms(now->stop_ns_total - old->stop_ns_total), ms(marked - marked_before),
+		ms(now->sweep_ns - old->sweep_ns), begun ? ms(t - begun) : 0.0,
+		mb(__atomic_load_n(&a->trace_heap, __ATOMIC_RELAXED)), mb(now->heap),
+		mb(now->live), mb(now->goal), mb(now->root_bytes),
+		(unsigned long long)(now->marked_objects - old->marked_objects),
+		mb(now->metadata), stops, voided ? ", VOID: " : "",
+		voided && now->last_void < GCARENA_NR_VOID_REASONS ?
+			void_reason[now->last_void] : "", a->be->name);
 }
 
-static int collect_once(struct gca_arena *a, uint32_t flags, bool paced)
+/*
+ * If cycles have ended since the last look, say so: one line, whoever looks.  Called
+ * by threads that asked for a cycle and by the pager, also one that may take no
+ * lock: who finds another one looking leaves it to that.
+ */
+void gcl_trace_end(struct gca_arena *a)
+{
+	struct gcarena_stats now = { .size = sizeof(now) };
+
+	if (!a->tracing || __atomic_exchange_n(&a->trace_busy, 1, __ATOMIC_ACQUIRE))
+		return;
+	if (!a->be->stats(&a->space, &now) && now.cycles != a->trace.cycles) {
+		tell_cycle(a, &now);
+		a->trace = now;
+	}
+	__atomic_store_n(&a->trace_busy, 0, __ATOMIC_RELEASE);
+}
+
+/* Does the collector ask the pager itself what objects are loaded? */
+static bool pager_looks(const struct gca_arena *a)
+{
+	return a->has_pager && (a->space.features & GCARENA_F_THREADS);
+}
+
+/* Another thread's name for people: its number, or "". */
+static const char *blame(char *buf, size_t room, uint32_t tid)
+{
+	buf[0] = 0;
+	if (tid)
+		snprintf(buf, room, "; the last thread that could not be stopped in time was %u",
+			 tid);
+	return buf;
+}
+
+/*
+ * Not by the pager's look alone: it may not have come to its first yet, and a
+ * second one costs nothing beside a cycle that a program asks for.
+ */
+static int collect_once(struct gca_arena *a, uint32_t flags, bool paced, uint64_t *adds)
 {
 	struct gcarena_collect req = { .size = sizeof(req), .flags = flags };
-	struct gcarena_stats before = { .size = sizeof(before) };
-	uint64_t begun = 0;
+	char who[80];
 	int err;
 
-	if (gcl_roots_refresh(a))
+	if (gcl_roots_refresh(a, adds))
 		return -1;
-	if (a->tracing) {
-		begun = gcl_now();
-		a->be->stats(&a->space, &before);
-	}
+	gcl_trace_begin(a);
 	do {
 		err = a->be->collect(&a->space, &req, paced);
 	} while (err == -EINTR);
 	if (err == -EBUSY)
-		return gcl_fail(EBUSY, "gca_collect: the arena's attached thread is running; this release collects in that thread");
+		return gcl_fail(EBUSY, "gca_collect: a thread that is not the caller is attached, and the %s collects in the attached thread",
+				a->be == &gcl_backend_process ? "process backend" : "loaded module");
 	if (err)
 		return gcl_fail(-err, "gca_collect: %s", strerror(-err));
-	if (a->tracing && !flags)
-		trace(a, &req, &before, begun);
+	gcl_trace_end(a);
 	if (req.result == GCARENA_RESULT_VOID)
-		return gcl_fail(ECANCELED, "gca_collect: the cycle was void: %s",
+		return gcl_fail(ECANCELED, "gca_collect: the cycle was void: %s%s",
 				req.void_reason < GCARENA_NR_VOID_REASONS ?
-				void_reason[req.void_reason] : "unknown reason");
+				void_reason[req.void_reason] : "unknown reason",
+				blame(who, sizeof(who), req.blame));
 	return 0;
 }
 
@@ -87,17 +147,19 @@ static int collect_once(struct gca_arena *a, uint32_t flags, bool paced)
 int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
 {
 	unsigned int tries;
+	uint64_t adds = 0;
 	int err = 0;
 
 	if (gcl_dead(a))
 		return -1;
 	for (tries = 0; !err && tries < GCL_COLLECT_TRIES; tries++) {
-		err = collect_once(a, flags, paced);
-		if (err || flags & GCARENA_COLLECT_ASYNC || !gcl_roots_missed(a))
+		err = collect_once(a, flags, paced, &adds);
+		if (err || flags & GCARENA_COLLECT_ASYNC || pager_looks(a) ||
+		    !gcl_roots_missed(a, adds))
 			break;
 		/* Marking goes on: new ranges are scanned when they are added. */
 		if (flags & GCARENA_COLLECT_UNTIL_MARKING)
-			return gcl_roots_refresh(a);
+			return gcl_roots_refresh(a, NULL);
 	}
 	return err;
 }

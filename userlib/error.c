@@ -18,7 +18,8 @@
 
 #include "internal.h"
 
-static _Thread_local char gcl_sentence[224];
+/* Initial-exec: a handler may be the first to write it, and may not call malloc(). */
+static _Thread_local char gcl_sentence[224] __attribute__((__tls_model__("initial-exec")));
 
 void gcl_error(const char *fmt, ...)
 {
@@ -109,4 +110,9 @@ void *gcl_map(size_t bytes)
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
+}
+
+int gcl_gettid(void)
+{
+	return (int)syscall(SYS_gettid);
 }

@@ -80,6 +80,7 @@ struct gca_layout {
 GCA_API void *gca_alloc_slow(struct gca_mutator *m, const struct gca_layout *layout);
 GCA_API void *gca_bytes_slow(struct gca_mutator *m, size_t bytes, unsigned int kind);
 GCA_API void gca_store_slow(struct gca_mutator *m, void *slot, const void *value);
+GCA_API void gca_park_slow(struct gca_mutator *m);
 
 /*
  * The size class of @bytes, 1 .. GCARENA_SMALL_MAX: eight-byte steps to 128,
@@ -185,18 +186,31 @@ __GCA_INLINE int __gca_prepare(struct gca_mutator *m, struct gcarena_slot *s,
 		: "rax", "memory", "cc")
 #endif
 
-/* The same bracketed by the counter. */
-__GCA_INLINE int __gca_enter(struct gca_mutator *m, const struct __gca_take *t)
+/*
+ * The same bracketed by the counter.  Who looks at it is this thread's own stop
+ * handler, which leaves a thread inside a section alone: so the end of the section
+ * must see the stop that the handler has seen, and stand still then.
+ */
+__GCA_INLINE void __gca_enter(struct gca_mutator *m)
 {
 	__GCA_STORE(m->area->critical, m->area->critical + 1);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	return t->generation == m->generation && t->seen == __GCA_LOAD(t->slot->free_index);
 }
 
 __GCA_INLINE void __gca_leave(struct gca_mutator *m)
 {
+	uint32_t nesting = m->area->critical - 1;
+
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	__GCA_STORE(m->area->critical, m->area->critical - 1);
+	__atomic_store_n(&m->area->critical, nesting, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (!nesting && __gca_unlikely(__GCA_LOAD(m->control->stop)))
+		gca_park_slow(m);
+}
+
+__GCA_INLINE int __gca_unchanged(struct gca_mutator *m, const struct __gca_take *t)
+{
+	return t->generation == m->generation && t->seen == __GCA_LOAD(t->slot->free_index);
 }
 
 __GCA_INLINE uint64_t __gca_take_addr(const struct __gca_take *t)
@@ -215,7 +229,8 @@ __GCA_INLINE uint64_t __gca_take_plain(struct gca_mutator *m, const struct __gca
 		return obj;
 	}
 #endif
-	if (__gca_enter(m, t))
+	__gca_enter(m);
+	if (__gca_unchanged(m, t))
 		__atomic_store_n(&t->slot->free_index, t->index + 1, __ATOMIC_RELEASE);
 	else
 		obj = 0;
@@ -235,7 +250,8 @@ __GCA_INLINE uint64_t __gca_take_header(struct gca_mutator *m, const struct __gc
 		return obj;
 	}
 #endif
-	if (__gca_enter(m, t)) {
+	__gca_enter(m);
+	if (__gca_unchanged(m, t)) {
 		__GCA_STORE(*(uint64_t *)obj, id);
 		__atomic_store_n(&t->slot->free_index, t->index + 1, __ATOMIC_RELEASE);
 	} else {
@@ -274,7 +290,8 @@ __GCA_INLINE uint64_t __gca_take_bitmap(struct gca_mutator *m, const struct __gc
 		return obj;
 	}
 #endif
-	if (__gca_enter(m, t)) {
+	__gca_enter(m);
+	if (__gca_unchanged(m, t)) {
 		__GCA_STORE(*p0, v0);
 		__GCA_STORE(*p1, v1);
 		__atomic_store_n(&t->slot->free_index, t->index + 1, __ATOMIC_RELEASE);

@@ -27,6 +27,7 @@
 #ifndef GCARENA_H
 #define GCARENA_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,6 +51,19 @@ struct gca_layout;
 #define GCA_NO_AUTO_COLLECT	(1U << 3)	/* only gca_collect() collects */
 
 /**
+ * enum gca_stop - how the threads of the process are stopped
+ * @GCA_STOP_AUTO: $GCARENA_STOP, else as the module thinks best
+ * @GCA_STOP_SIGNAL: by a signal, whose handler the library installs
+ * @GCA_STOP_TASKWORK: by the kernel alone, where it can: nobody is woken, no system
+ *	call fails with EINTR.  Not for threads without rseq
+ */
+enum gca_stop {
+	GCA_STOP_AUTO,
+	GCA_STOP_SIGNAL,
+	GCA_STOP_TASKWORK,
+};
+
+/**
  * struct gca_options - how to open an arena; all zero: the defaults
  * @flags: GCA_NO_*
  * @backend: "auto", "kernel" or "process"; NULL: $GCARENA_BACKEND, else auto
@@ -60,7 +74,9 @@ struct gca_layout;
  * @debug: as $GCARENA_DEBUG, which it replaces: words separated by commas:
  *	checkmark, clobber, overflow, miss, stress=N
  * @features: GCARENA_F_* the module must have
- * @stop_signal: signal of the signal engine; 0: SIGURG
+ * @stop_signal: signal of the signal engine; 0: SIGURG.  Its handler belongs to the
+ *	library from the first gca_attach() on; the one before is called by it
+ * @stop: enum gca_stop; the same for all arenas of a process
  */
 struct gca_options {
 	uint32_t flags;
@@ -72,6 +88,8 @@ struct gca_options {
 	uint64_t heap_min;
 	const char *debug;
 	uint64_t features;
+	uint32_t stop;
+	uint32_t __reserved;
 };
 
 /**
@@ -79,8 +97,9 @@ struct gca_options {
  * @options: NULL: the defaults
  *
  * errno: ENODEV the module is not loaded, EACCES no permission for the device,
- * EPERM the module does not let this user have arenas, EOPNOTSUPP a feature is
- * missing, EUSERS too many arenas or too much address space, EINVAL an option or a
+ * EPERM the module does not let this user have arenas, EOPNOTSUPP a feature or the
+ * way to stop threads that was asked for is missing, EBUSY another arena of the
+ * process asked for another way, EUSERS too many arenas or too much address space, EINVAL an option or a
  * variable of the environment makes no sense, ENOMEM.
  */
 GCA_API struct gca_arena *gca_open(const struct gca_options *options);
@@ -89,7 +108,8 @@ GCA_API struct gca_arena *gca_open(const struct gca_options *options);
  * gca_close() - destroy an arena: every object is gone
  * @arena: the arena, or NULL
  *
- * No thread may be inside a call on it.  Attached mutators are gone, too.
+ * No thread may be inside a call on it.  Attached mutators are gone, too, those of
+ * other threads included.
  */
 GCA_API void gca_close(struct gca_arena *arena);
 
@@ -100,8 +120,11 @@ GCA_API void gca_close(struct gca_arena *arena);
  * Attach in the thread's outermost function, or below every frame that will
  * hold the only pointer to an object: the whole stack is scanned anyway.  A
  * pointer handed to a new thread must be held by a root until the thread has
- * attached.  errno: EEXIST this thread is attached; EBUSY another thread is (this
- * release).
+ * attached: see gca_thread_create().
+ *
+ * errno: EEXIST this thread is attached; EBUSY another thread is (process backend);
+ * EOPNOTSUPP this thread has no rseq and threads must be stopped by task work;
+ * ENOSPC too many threads; ENOMEM.
  */
 GCA_API struct gca_mutator *gca_attach(struct gca_arena *arena);
 
@@ -112,6 +135,24 @@ GCA_API struct gca_mutator *gca_attach(struct gca_arena *arena);
  * errno: EPERM it is another thread's; EINVAL it is not attached.
  */
 GCA_API int gca_detach(struct gca_mutator *m);
+
+/**
+ * gca_thread_create() - pthread_create() of a thread that is attached
+ * @arena: the arena
+ * @thread: its name, as from pthread_create()
+ * @attr: or NULL
+ * @fn: called with the thread's mutator and @arg
+ * @arg: may be a pointer to a managed object, also the only one
+ *
+ * Returns when the new thread has attached, so that it holds @arg itself.  The
+ * thread is detached when @fn returns or ends by pthread_exit() or cancellation.
+ * What @fn returns is pthread_join()'s result; it is no root.
+ *
+ * Return: 0; -1 with errno as pthread_create() and gca_attach(), and no thread.
+ */
+GCA_API int gca_thread_create(struct gca_arena *arena, pthread_t *thread,
+			      const pthread_attr_t *attr,
+			      void *(*fn)(struct gca_mutator *m, void *arg), void *arg);
 
 /* --------------------------------------------------------------- allocation */
 
@@ -207,8 +248,10 @@ GCA_API int gca_roots(struct gca_arena *arena, struct gca_root *roots, int room)
  * @arena: the arena
  * @flags: 0: return when it is done and swept; else GCA_COLLECT_*
  *
+ * Any thread may call it, attached or not; several at once share cycles.
+ *
  * errno: ECANCELED the cycle was void and is as if it had not been; EBUSY the
- * attached thread is not the caller; ESRCH the arena has died.
+ * attached thread is not the caller (process backend); ESRCH the arena has died.
  */
 GCA_API int gca_collect(struct gca_arena *arena, unsigned int flags);
 
@@ -232,7 +275,11 @@ struct gca_stats {
 	uint64_t marked_objects, marked_bytes;
 	uint64_t missed_objects, leaf_pages, overflows;
 	uint64_t root_bytes, returned_bytes, free_bytes;
+	uint64_t postponed_stops, hold_ns_max, hold_ns_total, stop_ns_p50, stop_ns_p99;
+	uint64_t held_threads, held_asleep;
+	uint64_t threads, workers, worker_ns, coordinator_ns;
 	const char *backend;		/* "kernel" or "process" */
+	const char *engine;		/* "none", "signal" or "taskwork" */
 };
 
 GCA_API int gca_stats(struct gca_arena *arena, struct gca_stats *stats);

@@ -32,6 +32,11 @@ struct gcl_debug {
  * struct gcl_mutator - a thread's private part
  * @pub: what the inline functions see; first
  * @next: in gca_arena.mutators
+ * @sibling: in gcl_mine: mutators of the same thread in other arenas
+ * @tid: of its thread
+ * @closed: another thread closes the arena (GCL_CLOSING); all that is left is this
+ *	structure, for its own thread to give back (GCL_CLOSED)
+ * @parking: its thread's stop handler looks at it; gca_close() waits for that
  * @area_size: bytes of the mutator area
  * @attach: what was told to the collector, for gca_roots()
  * @want: spans to ask for at the next refill, by span class
@@ -41,13 +46,17 @@ struct gcl_debug {
  */
 struct gcl_mutator {
 	struct gca_mutator pub;
-	struct gcl_mutator *next;
+	struct gcl_mutator *next, *sibling;
+	int tid;
+	uint32_t closed, parking;
 	size_t area_size;
 	struct gcarena_attach attach;
 	uint8_t want[GCARENA_NR_SPAN_CLASSES];
 	uint16_t shadow[GCARENA_NR_SPAN_CLASSES];
 	uint32_t stress;
 };
+
+enum { GCL_OPEN, GCL_CLOSING, GCL_CLOSED };
 
 struct gcl_layout {
 	struct gca_layout pub;
@@ -72,14 +81,23 @@ struct gcl_ranges {
  * @slow: some debug mode wants every allocation to take the slow path
  * @dead: why nothing works any more, or NULL
  * @child: this is a forked child's copy
- * @lock: protects the lists, @found, @added and what is said of @trace
+ * @stop_signal: of the signal engine; 0: task work was demanded, there is none
+ * @lock: protects the lists, @found and @added.  Whoever holds it has all signals
+ *	blocked and waits for nothing but a REFILL-like call of the collector: not
+ *	for COLLECT, ATTACH, DETACH, nor for the loader's lock, because the pager
+ *	takes it while a cycle waits for the pager
  * @mutators: attached threads
+ * @nr_mutators: how many
+ * @reap_at: look for threads that have exited when there are so many
  * @layouts: described types
  * @found: plain ranges found by the library, as the collector knows them
  * @added: ranges the program added
  * @adds: dlpi_adds when @found was made; @subs, @found_once likewise
+ * @looked_adds: dlpi_adds at the last GCARENA_SERVE_REFRESH; belongs to who serves
  * @pager: the pager thread
- * @trace: the last cycle's figures, for GCARENA_TRACE
+ * @trace: figures at the end of the last cycle told; @trace_busy protects it
+ * @trace_heap: bytes in spans when the next one was about to begin
+ * @trace_begun: and when that was
  * @opened: CLOCK_MONOTONIC at gca_open()
  */
 struct gca_arena {
@@ -92,15 +110,20 @@ struct gca_arena {
 	bool tracing;
 	const char *dead;
 	bool child;
+	int stop_signal;
 	pthread_mutex_t lock;
 	struct gcl_mutator *mutators;
+	uint32_t nr_mutators, reap_at;
 	struct gcl_layout *layouts;
-	struct gcl_ranges found, scratch, added;
+	struct gcl_ranges found, added;
 	uint64_t adds, subs;
 	bool found_once;
+	uint64_t looked_adds;
 	bool has_pager;
 	pthread_t pager;
+	uint32_t trace_busy;
 	struct gcarena_stats trace;
+	uint64_t trace_heap, trace_begun;
 	uint64_t opened;
 };
 
@@ -122,19 +145,35 @@ void gcl_restore(struct gcl_signals old);
 struct gcl_signals gcl_lock(struct gca_arena *a);
 void gcl_unlock(struct gca_arena *a, struct gcl_signals old);
 void *gcl_map(size_t bytes);
+int gcl_gettid(void);
 
 /* options.c */
 int gcl_parse_debug(const char *words, struct gcl_debug *d);
 int gcl_parse_percent(const char *s, uint64_t *percent);
 int gcl_parse_backend(const char *s, int *which);
 enum { GCL_AUTO, GCL_KERNEL, GCL_PROCESS };
+int gcl_parse_stop(const char *s, uint32_t *stop);
 
 /* collect.c */
 int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced);
+void gcl_trace_begin(struct gca_arena *a);
+void gcl_trace_end(struct gca_arena *a);
+
+/* mutator.c */
+bool gcl_is_mine(const struct gcl_mutator *m);
+void gcl_forget_mine(struct gcl_mutator *m);
+bool gcl_has_exited(const struct gcl_mutator *m);
+void gcl_self_forget(const struct gca_arena *a);
+
+/* stop.c */
+extern _Thread_local struct gcl_mutator *gcl_mine
+	__attribute__((__tls_model__("initial-exec"), __visibility__("hidden")));
+int gcl_stop_install(int sig);
+void gcl_stop_wait(struct gcl_mutator *m);
 
 /* roots.c */
-int gcl_roots_refresh(struct gca_arena *a);
-bool gcl_roots_missed(struct gca_arena *a);
+int gcl_roots_refresh(struct gca_arena *a, uint64_t *adds);
+bool gcl_roots_missed(struct gca_arena *a, uint64_t adds);
 void gcl_roots_free(struct gca_arena *a);
 void gcl_tls_range(uint64_t *lo, uint64_t *hi);
 bool gcl_is_separate(void);
@@ -145,5 +184,6 @@ void gcl_pager_stop(struct gca_arena *a);
 
 /* arena.c */
 int gcl_dead(struct gca_arena *a);
+const char *gcl_engine_name(const struct gca_arena *a);
 
 #endif /* GCARENA_INTERNAL_H */

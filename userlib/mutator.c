@@ -6,14 +6,23 @@
  * stack, its alternate signal stack, its static TLS.  Threads that end without
  * detaching are the kernel's business: there is no destructor here, because
  * other destructors may still use the heap.
+ *
+ * A mutator is in two lists: its arena's, under a->lock, and its thread's, which
+ * only the thread itself touches, with signals blocked, for the stop handler.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "internal.h"
+
+#define GCL_REAP_MIN	16	/* mutators before the exited are looked for */
+
+static _Thread_local struct gca_mutator *gcl_self __attribute__((__tls_model__("initial-exec")));
 
 /* glibc 2.35 and later say where a thread's struct rseq is; others do not. */
 extern const ptrdiff_t __rseq_offset __attribute__((__weak__));
@@ -56,6 +65,154 @@ static int find_stack(struct gcarena_attach *req)
 	return 0;
 }
 
+/* -------------------------------------------------------- a thread's mutators */
+
+/** gcl_is_mine() - does @m belong to the calling thread? */
+bool gcl_is_mine(const struct gcl_mutator *m)
+{
+	const struct gcl_mutator *p;
+
+	for (p = gcl_mine; p && p != m; p = p->sibling)
+		;
+	return p;
+}
+
+/** gcl_forget_mine() - take @m out of the calling thread's list; signals are blocked */
+void gcl_forget_mine(struct gcl_mutator *m)
+{
+	struct gcl_mutator **p;
+
+	for (p = &gcl_mine; *p && *p != m; p = &(*p)->sibling)
+		;
+	if (*p)
+		*p = m->sibling;
+}
+
+/* Give back what is left of mutators whose arenas others have closed; likewise. */
+static void forget_closed(void)
+{
+	struct gcl_mutator **p = &gcl_mine, *m;
+
+	while ((m = *p)) {
+		if (__atomic_load_n(&m->closed, __ATOMIC_ACQUIRE) == GCL_CLOSED) {
+			*p = m->sibling;
+			if (gcl_self == &m->pub)
+				gcl_self = NULL;
+			munmap(m, sizeof(*m));
+		} else {
+			p = &m->sibling;
+		}
+	}
+}
+
+/** gcl_has_exited() - has @m's thread ended without detaching? */
+bool gcl_has_exited(const struct gcl_mutator *m)
+{
+	if (m->tid == gcl_gettid())
+		return !gcl_is_mine(m);	/* its number is ours now */
+	return syscall(SYS_tgkill, getpid(), m->tid, 0) && errno == ESRCH;
+}
+
+/*
+ * The module detaches threads that exit without doing so; here their memory comes
+ * back.  Looked for each time that their number has doubled.  a->lock is held.
+ */
+static void reap(struct gca_arena *a)
+{
+	struct gcl_mutator **p = &a->mutators, *m;
+
+	if (!a->space.shared || a->nr_mutators < a->reap_at)
+		return;
+	while ((m = *p)) {
+		if (gcl_has_exited(m)) {
+			*p = m->next;
+			a->nr_mutators--;
+			munmap(m->pub.area, m->area_size);
+			munmap(m, sizeof(*m));
+		} else {
+			p = &m->next;
+		}
+	}
+	a->reap_at = 2 * a->nr_mutators + GCL_REAP_MIN;
+}
+
+static void link_mutator(struct gca_arena *a, struct gcl_mutator *m)
+{
+	pthread_mutex_lock(&a->lock);
+	reap(a);
+	m->next = a->mutators;
+	a->mutators = m;
+	a->nr_mutators++;
+	pthread_mutex_unlock(&a->lock);
+	/* Complete before a handler can see it. */
+	m->sibling = gcl_mine;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	gcl_mine = m;
+}
+
+/* Return: whether it was there. */
+static bool unlink_mutator(struct gca_arena *a, struct gcl_mutator *m, bool really)
+{
+	struct gcl_mutator **p;
+	bool found;
+
+	pthread_mutex_lock(&a->lock);
+	for (p = &a->mutators; *p && *p != m; p = &(*p)->next)
+		;
+	found = *p;
+	if (found && really) {
+		*p = m->next;
+		a->nr_mutators--;
+	}
+	pthread_mutex_unlock(&a->lock);
+	return found;
+}
+
+/* ------------------------------------------------------------- attach, detach */
+
+static int explain_attach(struct gca_arena *a, int err)
+{
+	switch (err) {
+	case -EBUSY:
+		if (a->be == &gcl_backend_process)
+			return gcl_fail(EBUSY, "gca_attach: another thread is attached, and the process backend manages one so far; load the module for more");
+		return gcl_fail(EBUSY, "gca_attach: another thread is attached, and the loaded module manages one; load a newer module");
+	case -EEXIST:
+		return gcl_fail(EEXIST, "gca_attach: this thread is attached already; use the mutator it has");
+	case -EOPNOTSUPP:
+		return gcl_fail(EOPNOTSUPP, "gca_attach: this thread has no rseq, and the module is set to stop=taskwork, or the arena asked for it: use stop=signal or auto, or a C library with rseq (glibc 2.35)");
+	case -ENOSPC:
+		return gcl_fail(ENOSPC, "gca_attach: no more threads can attach to this arena (%d at a time)",
+				GCARENA_THREADS_MAX);
+	default:
+		return gcl_fail(-err, "gca_attach: %s", strerror(-err));
+	}
+}
+
+/* All that can be said of the calling thread without the collector. */
+static int prepare(struct gca_arena *a, struct gcl_mutator *m)
+{
+	m->attach.size = sizeof(m->attach);
+	if (find_stack(&m->attach))
+		return gcl_fail(ENOMEM, "gca_attach: the C library does not know this thread's stack");
+	if (!(a->flags & GCA_NO_TLS_ROOTS)) {
+		uint64_t lo = 0, hi = 0;
+
+		gcl_tls_range(&lo, &hi);
+		m->attach.tls_lo = lo;
+		m->attach.tls_hi = hi;
+	}
+	m->tid = gcl_gettid();
+	m->pub.arena = a;
+	m->pub.control = a->space.control;
+	m->pub.heap_base = (uintptr_t)a->space.heap;
+	m->pub.heap_size = a->space.heap_size;
+	m->pub.rseq = find_rseq();
+	if (!m->pub.rseq && (a->space.features & GCARENA_F_THREADS))
+		m->attach.flags = GCARENA_ATTACH_COUNTER;
+	return 0;
+}
+
 struct gca_mutator *gca_attach(struct gca_arena *a)
 {
 	struct gcl_signals sigs;
@@ -64,69 +221,68 @@ struct gca_mutator *gca_attach(struct gca_arena *a)
 
 	if (gcl_dead(a))
 		return NULL;
+	if (a->be->park && a->stop_signal) {
+		err = gcl_stop_install(a->stop_signal);
+		if (err) {
+			gcl_fail(-err, "gca_attach: no handler for signal %d: %s", a->stop_signal,
+				 strerror(-err));
+			return NULL;
+		}
+	}
 	m = gcl_map(sizeof(*m));
 	if (!m) {
 		gcl_fail(ENOMEM, "gca_attach: no memory");
 		return NULL;
 	}
-	m->attach.size = sizeof(m->attach);
-	if (find_stack(&m->attach)) {
-		gcl_fail(ENOMEM, "gca_attach: the C library does not know this thread's stack");
+	if (prepare(a, m))
 		goto out;
-	}
-	if (!(a->flags & GCA_NO_TLS_ROOTS)) {
-		uint64_t lo = 0, hi = 0;
-
-		gcl_tls_range(&lo, &hi);
-		m->attach.tls_lo = lo;
-		m->attach.tls_hi = hi;
-	}
+	/* A stop may come at once; its signal waits until the handler can find us. */
+	sigs = gcl_block();
+	forget_closed();
 	err = a->be->attach(&a->space, &m->attach, &m->pub.area);
-	if (err) {
-		gcl_fail(-err, err == -EBUSY ?
-			 "gca_attach: this arena has its thread already; this release manages one (%s)" :
-			 err == -EEXIST ?
-			 "gca_attach: this thread is attached already; use the mutator it has (%s)" :
-			 "gca_attach: %s", strerror(-err));
-		goto out;
+	if (!err) {
+		m->area_size = m->attach.map_size;
+		m->pub.id = m->attach.id;
+		link_mutator(a, m);
 	}
-	m->area_size = m->attach.map_size;
-	m->pub.arena = a;
-	m->pub.control = a->space.control;
-	m->pub.rseq = find_rseq();
-	m->pub.id = m->attach.id;
-	m->pub.heap_base = (uintptr_t)a->space.heap;
-	m->pub.heap_size = a->space.heap_size;
-	sigs = gcl_lock(a);
-	m->next = a->mutators;
-	a->mutators = m;
-	gcl_unlock(a, sigs);
-	return &m->pub;
+	gcl_restore(sigs);
+	if (!err)
+		return &m->pub;
+	explain_attach(a, err);
 out:
 	munmap(m, sizeof(*m));
 	return NULL;
 }
 
+/* a->lock is not held while the collector detaches: that may last a whole cycle. */
 int gca_detach(struct gca_mutator *pub)
 {
-	struct gcl_mutator *m = (struct gcl_mutator *)pub, **p;
+	struct gcl_mutator *m = (struct gcl_mutator *)pub;
 	struct gca_arena *a = pub->arena;
-	struct gcl_signals sigs;
-	int err = 0;
+	struct gcl_signals sigs = gcl_block();
+	bool known = unlink_mutator(a, m, false), mine = gcl_is_mine(m);
+	int err = -EPERM;
 
-	sigs = gcl_lock(a);
-	for (p = &a->mutators; *p && *p != m; p = &(*p)->next)
-		;
-	if (!*p) {
-		gcl_unlock(a, sigs);
-		return gcl_fail(EINVAL, "gca_detach: this mutator is not attached");
+	if (known && mine) {
+		err = 0;
+		if (a->dead)
+			munmap(pub->area, m->area_size);
+		else
+			err = a->be->detach(&a->space, pub->id, pub->area, m->area_size);
+		if (err == -ESRCH)
+			err = 0;
+		if (!err) {
+			gcl_forget_mine(m);
+			unlink_mutator(a, m, true);
+			if (gcl_self == pub)
+				gcl_self = NULL;
+		}
+		forget_closed();
 	}
-	if (!a->dead)
-		err = a->be->detach(&a->space, pub->id, pub->area, m->area_size);
-	if (!err || err == -ESRCH)
-		*p = m->next;
-	gcl_unlock(a, sigs);
-	if (err && err != -ESRCH)
+	gcl_restore(sigs);
+	if (!known)
+		return gcl_fail(EINVAL, "gca_detach: this mutator is not attached");
+	if (err)
 		return gcl_fail(-err, err == -EPERM ?
 				"gca_detach: a mutator is detached by its own thread (%s)" :
 				"gca_detach: %s", strerror(-err));
@@ -138,7 +294,6 @@ int gca_detach(struct gca_mutator *pub)
 
 static pthread_mutex_t gcl_default_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct gca_arena *gcl_default_arena;
-static _Thread_local struct gca_mutator *gcl_self __attribute__((__tls_model__("initial-exec")));
 
 struct gca_arena *gca_default(void)
 {
@@ -156,12 +311,25 @@ struct gca_arena *gca_default(void)
 	return a;
 }
 
+/* The arena is being closed: the default arena is then opened anew when it is wanted. */
+void gcl_self_forget(const struct gca_arena *a)
+{
+	struct gca_arena *expect = (struct gca_arena *)a;
+
+	__atomic_compare_exchange_n(&gcl_default_arena, &expect, NULL, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	if (gcl_self && gcl_self->arena == a)
+		gcl_self = NULL;
+}
+
 struct gca_mutator *gca_self(void)
 {
+	struct gcl_mutator *m = (struct gcl_mutator *)gcl_self;
 	struct gca_arena *a;
 
-	if (gcl_self)
+	if (m && !__atomic_load_n(&m->closed, __ATOMIC_ACQUIRE))
 		return gcl_self;
+	gcl_self = NULL;
 	a = gca_default();
 	if (a)
 		gcl_self = gca_attach(a);

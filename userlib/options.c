@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * options.c: the words of GCARENA_DEBUG, GCARENA_PERCENT and GCARENA_BACKEND.
+ * options.c: the words of GCARENA_DEBUG, GCARENA_PERCENT, GCARENA_BACKEND, GCARENA_STOP.
  *
  * A word that is not known is an error that names the known ones: a debug mode
  * misspelt and silently off is worse than none.
@@ -80,5 +80,18 @@ int gcl_parse_backend(const char *s, int *which)
 	else
 		return gcl_fail(EINVAL, "GCARENA_BACKEND: '%.32s' is none of auto, kernel, process",
 				s);
+	return 0;
+}
+
+int gcl_parse_stop(const char *s, uint32_t *stop)
+{
+	if (!strcmp(s, "auto"))
+		*stop = GCA_STOP_AUTO;
+	else if (!strcmp(s, "signal"))
+		*stop = GCA_STOP_SIGNAL;
+	else if (!strcmp(s, "taskwork"))
+		*stop = GCA_STOP_TASKWORK;
+	else
+		return gcl_fail(EINVAL, "GCARENA_STOP: '%.32s' is none of auto, signal, taskwork", s);
 	return 0;
 }

@@ -2,10 +2,13 @@
 /*
  * pager.c: the thread that sleeps in SERVE.
  *
- * It lets the collector read pages that are not there, and gives back the runs
- * of free pages that the collector hands it.  It is never attached and never
- * stopped, so it must not wait for what an attached thread can hold: no
- * malloc(), no stdio, no lock.  All signals are blocked in it.
+ * It lets the collector read pages that are not there, gives back the runs of free
+ * pages that the collector hands it, and looks after the plain roots at the
+ * beginning of each cycle.  It is never attached and never stopped, so while the
+ * world stands still it must not wait for what an attached thread can hold: no
+ * malloc(), no stdio, no lock.  The collector asks it to look at the loaded
+ * objects only while the world runs: then it takes a->lock, see there, and the
+ * loader's.  All signals are blocked in it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,17 +28,33 @@ static void give_back(void *start, size_t len)
 		memset(start, 0, len);
 }
 
+/* What the collector asks before and after the beginning.  Return: flags of the answer. */
+static uint32_t look(struct gca_arena *a, uint32_t asked)
+{
+	if (asked & GCARENA_SERVE_REFRESH) {
+		gcl_trace_end(a);
+		gcl_trace_begin(a);
+		/* What goes wrong here the cycle will find, or the next one. */
+		gcl_roots_refresh(a, &a->looked_adds);
+	}
+	if (asked & GCARENA_SERVE_COMPARE && gcl_roots_missed(a, a->looked_adds))
+		return GCARENA_SERVE_CHANGED;
+	return 0;
+}
+
 /* Return: 0, or -errno. */
 static int serve(struct gca_arena *a, uint32_t flags)
 {
 	struct gcarena_run runs[GCARENA_SERVE_RUNS];
 	struct gcarena_serve req = { .size = sizeof(req), .runs = (uintptr_t)runs };
 	uint64_t base = (uintptr_t)a->space.heap, size = a->space.heap_size;
-	uint32_t i;
+	uint32_t i, answer = 0;
 	int err;
 
+	if (a->space.features & GCARENA_F_THREADS)
+		flags |= GCARENA_SERVE_LOOKS;
 	for (;;) {
-		req.flags = flags;
+		req.flags = flags | answer;
 		req.nr_runs = GCARENA_SERVE_RUNS;
 		err = a->be->serve(&a->space, &req);
 		if (err) {
@@ -43,11 +62,14 @@ static int serve(struct gca_arena *a, uint32_t flags)
 				return 0;
 			return err;
 		}
+		/* First what a cycle waits for. */
+		answer = look(a, req.flags);
 		for (i = 0; i < req.nr_runs; i++)
 			if (runs[i].start - base < size &&
 			    runs[i].len <= size - (runs[i].start - base))
 				give_back((void *)runs[i].start, runs[i].len);
 		req.nr_done = req.nr_runs;
+		gcl_trace_end(a);
 	}
 }
 

@@ -10,16 +10,24 @@
  *
  * Everything is kept in memory from mmap(), with signals blocked: the caller
  * may be a handler that interrupted malloc().  dl_iterate_phdr()'s lock is
- * recursive.
+ * recursive; it is never taken with a->lock held, because who holds it (in a
+ * callback of its own) may want a->lock.
+ *
+ * Another thread may unload an object while we look at its data, so pages are
+ * brought in by system calls that fail where an access would be fatal.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+#define GCL_MADV_POPULATE_READ	22	/* Linux 5.14; older headers lack it */
 
 #define GCL_TCB_BYTES		2304	/* glibc's struct pthread, with room */
 #define GCL_TLS_SURPLUS		16384	/* beyond the blocks known at start */
@@ -73,7 +81,6 @@ static void ranges_free(struct gcl_ranges *r)
 void gcl_roots_free(struct gca_arena *a)
 {
 	ranges_free(&a->found);
-	ranges_free(&a->scratch);
 	ranges_free(&a->added);
 }
 
@@ -114,16 +121,19 @@ static int tell(struct gca_arena *a, const struct gcarena_range *add, uint32_t n
 
 /**
  * struct walk - one dl_iterate_phdr()
- * @a: arena
  * @own: an address in this library's object, 0: not an object of its own
+ * @known: @adds and @subs are what was seen before; if still so, do not look
  * @begun: the first object has been seen
- * @again: nothing was loaded or unloaded since @a->found was made
+ * @again: nothing was loaded or unloaded since
+ * @adds: dlpi_adds; @subs likewise
+ * @ranges: what was found
  * @err: what went wrong
  */
 struct walk {
-	struct gca_arena *a;
 	uintptr_t own;
-	bool begun, again;
+	bool known, begun, again;
+	uint64_t adds, subs;
+	struct gcl_ranges ranges;
 	int err;
 };
 
@@ -133,30 +143,38 @@ static uint64_t page_mask(void)
 }
 
 /*
- * Read a byte of every page: what is paged out or was never there comes in.
- * Not instrumented: red zones are read like the rest.
+ * Have every page of [lo, hi) in memory: one call for all, or, if there is a hole,
+ * page by page what can be had.  What cannot is the collector's to judge.
  */
-static __attribute__((__no_sanitize__("address", "thread")))
-void touch(const struct gcl_ranges *r)
+static void populate(uint64_t lo, uint64_t hi)
 {
-	uint64_t step = -page_mask();
+	uint64_t step = -page_mask(), p;
+	char byte;
+
+	lo &= -step;
+	if (!madvise((void *)lo, hi - lo, GCL_MADV_POPULATE_READ))
+		return;
+	for (p = lo; p < hi; p += step) {
+		/* Linux before 5.14, or a mapping that cannot be populated. */
+		struct iovec to = { &byte, 1 }, from = { (void *)p, 1 };
+
+		if (madvise((void *)p, step, GCL_MADV_POPULATE_READ) && errno == EINVAL)
+			syscall(SYS_process_vm_readv, getpid(), &to, 1UL, &from, 1UL, 0UL);
+	}
+}
+
+static void touch(const struct gcl_ranges *r)
+{
 	uint32_t i;
 
-	for (i = 0; i < r->n; i++) {
-		const volatile char *p = (const volatile char *)r->range[i].start;
-		const volatile char *end = p + r->range[i].len;
-
-		if (r->range[i].kind != GCARENA_ROOT_PLAIN)
-			continue;
-		for (; p < end; p = (const volatile char *)(((uintptr_t)p + step) & -step))
-			(void)*p;
-	}
+	for (i = 0; i < r->n; i++)
+		if (r->range[i].kind == GCARENA_ROOT_PLAIN)
+			populate(r->range[i].start, r->range[i].start + r->range[i].len);
 }
 
 static int look(struct dl_phdr_info *info, size_t size, void *data)
 {
 	struct walk *w = data;
-	struct gca_arena *a = w->a;
 	uint64_t relro_lo = 0, relro_hi = 0;
 	bool own = false;
 	unsigned int i;
@@ -164,9 +182,9 @@ static int look(struct dl_phdr_info *info, size_t size, void *data)
 	(void)size;
 	if (!w->begun) {
 		w->begun = true;
-		w->again = a->found_once && a->adds == info->dlpi_adds && a->subs == info->dlpi_subs;
-		a->adds = info->dlpi_adds;
-		a->subs = info->dlpi_subs;
+		w->again = w->known && w->adds == info->dlpi_adds && w->subs == info->dlpi_subs;
+		w->adds = info->dlpi_adds;
+		w->subs = info->dlpi_subs;
 	}
 	if (w->again)
 		return 1;
@@ -191,32 +209,35 @@ static int look(struct dl_phdr_info *info, size_t size, void *data)
 		if (p->p_type != PT_LOAD || !(p->p_flags & PF_W))
 			continue;
 		if (relro_lo >= relro_hi || relro_hi <= lo || relro_lo >= hi) {
-			w->err = ranges_add(&a->scratch, lo, hi, GCARENA_ROOT_PLAIN);
+			w->err = ranges_add(&w->ranges, lo, hi, GCARENA_ROOT_PLAIN);
 			continue;
 		}
-		w->err = ranges_add(&a->scratch, lo, relro_lo > lo ? relro_lo : lo,
+		w->err = ranges_add(&w->ranges, lo, relro_lo > lo ? relro_lo : lo,
 				    GCARENA_ROOT_PLAIN);
 		if (!w->err && relro_hi < hi)
-			w->err = ranges_add(&a->scratch, relro_hi, hi, GCARENA_ROOT_PLAIN);
+			w->err = ranges_add(&w->ranges, relro_hi, hi, GCARENA_ROOT_PLAIN);
 	}
 	return w->err;
 }
 
-/* Two sorted lists: tell the collector what differs, and make the new one ours. */
-static int replace(struct gca_arena *a)
+/*
+ * Two sorted lists: tell the collector what differs, and make the new one ours.
+ * a->lock is held.
+ */
+static int replace(struct gca_arena *a, struct walk *w)
 {
-	struct gcl_ranges add = { 0 }, del = { 0 }, old = a->found;
+	struct gcl_ranges add = { 0 }, del = { 0 }, *new = &w->ranges, old = a->found;
 	uint32_t i = 0, j = 0;
 	int err = 0;
 
-	ranges_sort(&a->scratch);
-	while (!err && (i < a->found.n || j < a->scratch.n)) {
-		const struct gcarena_range *x = &a->found.range[i], *y = &a->scratch.range[j];
+	ranges_sort(new);
+	while (!err && (i < old.n || j < new->n)) {
+		const struct gcarena_range *x = &old.range[i], *y = &new->range[j];
 
-		if (i < a->found.n && j < a->scratch.n && same_range(x, y)) {
+		if (i < old.n && j < new->n && same_range(x, y)) {
 			i++;
 			j++;
-		} else if (j == a->scratch.n || (i < a->found.n && x->start <= y->start)) {
+		} else if (j == new->n || (i < old.n && x->start <= y->start)) {
 			err = ranges_add(&del, x->start, x->start + x->len, x->kind);
 			i++;
 		} else {
@@ -227,34 +248,49 @@ static int replace(struct gca_arena *a)
 	if (!err)
 		err = tell(a, add.range, add.n, del.range, del.n);
 	if (!err) {
-		a->found = a->scratch;
-		a->scratch = old;
+		a->found = *new;
+		*new = old;
+		a->adds = w->adds;
+		a->subs = w->subs;
 		a->found_once = true;
+	} else {
+		a->found_once = false;
 	}
 	ranges_free(&add);
 	ranges_free(&del);
 	return err;
 }
 
-/* Before each cycle.  Return: 0, or -1 with errno. */
-int gcl_roots_refresh(struct gca_arena *a)
+/*
+ * Before each cycle.  @adds: dlpi_adds that this look saw, for gcl_roots_missed(),
+ * or NULL.  Several threads may be here at once: a look that is older than what is
+ * known (the two counters only grow) changes nothing.  Return: 0, or -1 with errno.
+ */
+int gcl_roots_refresh(struct gca_arena *a, uint64_t *adds)
 {
-	struct walk w = { .a = a };
-	struct gcl_signals sigs = gcl_lock(a);
+	struct walk w = { .own = gcl_is_separate() ? (uintptr_t)&gcl_is_separate : 0 };
+	bool plain = !(a->flags & GCA_NO_PLAIN_ROOTS);
+	struct gcl_signals sigs;
 
-	touch(&a->added);
-	if (!(a->flags & GCA_NO_PLAIN_ROOTS)) {
-		w.own = gcl_is_separate() ? (uintptr_t)&gcl_is_separate : 0;
-		a->scratch.n = 0;
+	if (plain) {
+		sigs = gcl_lock(a);
+		w.known = a->found_once;
+		w.adds = a->adds;
+		w.subs = a->subs;
+		pthread_mutex_unlock(&a->lock);
 		dl_iterate_phdr(look, &w);
-		if (!w.err && !w.again)
-			w.err = replace(a);
-		if (!w.err)
-			touch(&a->found);
-		else
-			a->found_once = false;
+		gcl_restore(sigs);
 	}
+	if (adds)
+		*adds = w.adds;
+	sigs = gcl_lock(a);
+	touch(&a->added);
+	if (plain && !w.err && !w.again &&
+	    (!a->found_once || a->adds + a->subs < w.adds + w.subs))
+		w.err = replace(a, &w);
+	touch(&a->found);
 	gcl_unlock(a, sigs);
+	ranges_free(&w.ranges);
 	if (w.err)
 		return gcl_fail(-w.err, "the data of the loaded objects could not be made roots: %s",
 				strerror(-w.err));
@@ -266,21 +302,24 @@ static int look_again(struct dl_phdr_info *info, size_t size, void *data)
 	struct walk *w = data;
 
 	(void)size;
-	w->again = w->a->adds == info->dlpi_adds;
+	w->again = w->adds == info->dlpi_adds;
 	return 1;
 }
 
-/* After a cycle.  Return: true if objects were loaded since gcl_roots_refresh() looked. */
-bool gcl_roots_missed(struct gca_arena *a)
+/*
+ * After a cycle's beginning.  Return: true if objects were loaded since the look that
+ * saw @adds.  Takes no lock but the loader's.
+ */
+bool gcl_roots_missed(struct gca_arena *a, uint64_t adds)
 {
-	struct walk w = { .a = a };
+	struct walk w = { .adds = adds };
 	struct gcl_signals sigs;
 
 	if (a->flags & GCA_NO_PLAIN_ROOTS)
 		return false;
-	sigs = gcl_lock(a);
+	sigs = gcl_block();
 	dl_iterate_phdr(look_again, &w);
-	gcl_unlock(a, sigs);
+	gcl_restore(sigs);
 	return !w.again;
 }
 
@@ -362,7 +401,7 @@ int gca_roots(struct gca_arena *a, struct gca_root *roots, int room)
 	uint32_t i;
 	int n = 0;
 
-	if (!a->dead && gcl_roots_refresh(a))
+	if (!a->dead && gcl_roots_refresh(a, NULL))
 		return -1;
 	sigs = gcl_lock(a);
 	for (i = 0; i < a->found.n; i++) {

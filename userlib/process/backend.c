@@ -104,6 +104,10 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 			  (unsigned long long)create->features);
 		return -EOPNOTSUPP;
 	}
+	if (create->flags & GCARENA_CREATE_TASKWORK) {
+		gcl_error("the process backend cannot stop threads by task work: load the module, or use stop=signal or auto");
+		return -EOPNOTSUPP;
+	}
 	p = gca_map(sizeof(*p), 0);
 	if (!p)
 		return -ENOMEM;
@@ -300,7 +304,7 @@ static int process_large(struct gca_space *space, struct gcarena_large *req)
 	u32 flags = 0;
 	int err;
 
-	if (!m || !process_is_mine(p, m->id))
+	if (!m || !process_is_mine(p, req->id))
 		return -EPERM;
 	sigs = gca_signals_block();
 	err = gca_large(&p->arena, req->bytes, req->kind, req->layout, &addr, &flags);
@@ -469,8 +473,10 @@ static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 		gca_stats_read(&p->arena, req);
 		req->metadata += space->control_size;
 		pthread_mutex_lock(&p->world.lock);
-		if (p->world.mutator)
+		if (p->world.mutator) {
 			req->metadata += p->area_size;
+			req->threads = 1;
+		}
 		pthread_mutex_unlock(&p->world.lock);
 	}
 	gca_signals_restore(sigs);
