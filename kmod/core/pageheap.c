@@ -9,7 +9,8 @@
  * contents and are used first; *clean* ones are known to be zero.  Neighbours
  * of one sort coalesce at once, through the tags in the descriptors of a run's
  * first and last page; a dirty run never merges with a clean one, or it would
- * make the whole untouched reservation dirty.
+ * make the whole untouched reservation dirty.  Only where neither sort has a run
+ * that fits does a span lie over neighbours of both.
  *
  * Metadata comes by chunk and only where it is needed: the first and last page
  * of every span and the first page of every free run have theirs.  An
@@ -65,17 +66,18 @@ static void bin_remove(struct gca_bins *b, struct gca_span *s)
 		WRITE_ONCE(b->fl, b->fl & ~(1U << f));
 }
 
-#define BIN_TRIES	16
+#define BIN_TRIES	16	/* first */
+#define LAST_TRIES	4096	/* before the heap is said to be full; in one operation */
 
 /* A run of at least @n pages, or NULL. */
-static struct gca_span *bin_find(struct gca_bins *b, u32 n)
+static struct gca_span *bin_find(struct gca_bins *b, u32 n, unsigned int max_tries)
 {
 	unsigned int f, i, tries = 0;
 	struct gca_span *s;
 	u32 map;
 
 	/*
-	 * Every run in a higher bin fits.  Runs in n's own bin may: a few of
+	 * Every run in a higher bin fits.  Runs in n's own bin may: some of
 	 * them are looked at, so that a run just freed serves the same size
 	 * again and a nearly full heap does not fail for rounding.
 	 */
@@ -83,7 +85,7 @@ static struct gca_span *bin_find(struct gca_bins *b, u32 n)
 	list_for_each_entry(s, &b->list[f][i], link) {
 		if (s->npages >= n)
 			return s;
-		if (++tries == BIN_TRIES)
+		if (++tries == max_tries)
 			break;
 	}
 	map = b->sl[f] & ~((2U << i) - 1);
@@ -138,29 +140,81 @@ static void run_untag(struct gca_arena *a, struct gca_span *s)
 		gca_span(a, last)->state = GCA_SPAN_NONE;
 }
 
+/* The free run that ends before @page, or NULL. */
+static struct gca_span *run_before(struct gca_arena *a, u32 page)
+{
+	struct gca_span *s = page ? gca_span(a, page - 1) : NULL;
+
+	if (s && s->state == GCA_SPAN_FREE_LAST)
+		s = gca_span(a, s->page);
+	return s && s->state == GCA_SPAN_FREE ? s : NULL;
+}
+
+/* The free run behind [page, page + npages), or NULL. */
+static struct gca_span *run_after(struct gca_arena *a, u32 page, u32 npages)
+{
+	struct gca_span *s = page + npages < a->heap.npages ? gca_span(a, page + npages) : NULL;
+
+	return s && s->state == GCA_SPAN_FREE ? s : NULL;
+}
+
 /* Free [page, page + npages), joined with free neighbours of the same sort. */
 static void run_free(struct gca_arena *a, u32 page, u32 npages, bool dirty)
 {
-	if (page) {
-		struct gca_span *l = gca_span(a, page - 1);
+	struct gca_span *l = run_before(a, page), *r = run_after(a, page, npages);
 
-		if (l->state == GCA_SPAN_FREE_LAST)
-			l = gca_span(a, l->page);
-		if (l->state == GCA_SPAN_FREE && l->dirty == dirty) {
-			page = l->page;
-			npages += l->npages;
-			run_untag(a, l);
-		}
+	if (l && l->dirty == dirty) {
+		page = l->page;
+		npages += l->npages;
+		run_untag(a, l);
 	}
-	if (page + npages < a->heap.npages) {
-		struct gca_span *r = gca_span(a, page + npages);
-
-		if (r->state == GCA_SPAN_FREE && r->dirty == dirty) {
-			npages += r->npages;
-			run_untag(a, r);
-		}
+	if (r && r->dirty == dirty) {
+		npages += r->npages;
+		run_untag(a, r);
 	}
 	run_tag(a, page, npages, dirty);
+}
+
+/*
+ * Neighbouring runs of both sorts that have @n pages together, or NULL; the first
+ * one.  A row of neighbours is found from the dirty run that is its first or
+ * second, so each is added up once.
+ */
+static struct gca_span *row_find(struct gca_arena *a, u32 n)
+{
+	struct gca_bins *b = &a->heap.dirty;
+	struct gca_span *s, *first, *r;
+	unsigned int i, tries = 0;
+	u32 npages;
+
+	for (i = GCA_FL * GCA_SL; i-- > 0;) {	/* long ones first */
+		list_for_each_entry(s, &b->list[i / GCA_SL][i % GCA_SL], link) {
+			if (++tries >= LAST_TRIES)
+				return NULL;
+			first = run_before(a, s->page) ?: s;
+			if (first != s && run_before(a, first->page))
+				continue;
+			npages = 0;
+			for (r = first; r; r = run_after(a, r->page, r->npages)) {
+				npages += r->npages;
+				if (npages >= n)
+					return first;
+				if (++tries >= LAST_TRIES)
+					return NULL;
+			}
+		}
+	}
+	return NULL;
+}
+
+/* Where a span of @n pages goes: a free run, or the first of a row; or NULL. */
+static struct gca_span *run_find(struct gca_arena *a, u32 n)
+{
+	struct gca_pageheap *h = &a->heap;
+
+	return bin_find(&h->dirty, n, BIN_TRIES) ?: bin_find(&h->clean, n, BIN_TRIES) ?:
+	       bin_find(&h->dirty, n, LAST_TRIES) ?: bin_find(&h->clean, n, LAST_TRIES) ?:
+	       row_find(a, n);
 }
 
 /* --------------------------------------------------------------- chunks */
@@ -300,23 +354,24 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 		    unsigned int snap, struct gca_need *need, struct gca_span **span)
 {
 	u32 page, end, inner_first, inner_last, rest;
-	bool inner;
 	struct gca_pageheap *h = &a->heap;
-	struct gca_span *s;
-	bool dirty;
+	struct gca_span *s, *last, *r;
+	bool inner, dirty, rest_dirty;
 	int err;
 
 	gca_spin_lock(&h->lock);
-	s = bin_find(&h->dirty, npages);
-	if (!s)
-		s = bin_find(&h->clean, npages);
+	s = run_find(a, npages);
 	err = -ENOSPC;
 	if (!s)
 		goto out;
 
 	page = s->page;
 	end = page + npages;
-	rest = s->npages - npages;
+	last = s;
+	while (last->page + last->npages < end)
+		last = run_after(a, last->page, last->npages);
+	rest = last->page + last->npages - end;
+	rest_dirty = last->dirty;
 	err = -EAGAIN;
 	if (chunk_missing(a, end - 1, need) || (rest && chunk_missing(a, end, need)))
 		goto out;
@@ -330,10 +385,13 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 	}
 
 	err = 0;
-	dirty = s->dirty;
-	run_untag(a, s);
+	/* A row is as dirty as any of it; what remains is of the last run's sort. */
+	for (dirty = false, r = s; r; r = r == last ? NULL : run_after(a, r->page, r->npages)) {
+		dirty |= r->dirty;
+		run_untag(a, r);
+	}
 	if (rest)
-		run_tag(a, end, rest, dirty);
+		run_tag(a, end, rest, rest_dirty);
 
 	s->state = GCA_SPAN_INUSE;
 	s->npages = npages;
@@ -370,7 +428,7 @@ bool gca_pages_reusable(struct gca_arena *a, u32 npages)
 	bool found;
 
 	gca_spin_lock(&a->heap.lock);
-	found = bin_find(&a->heap.dirty, npages);
+	found = bin_find(&a->heap.dirty, npages, BIN_TRIES);
 	gca_spin_unlock(&a->heap.lock);
 	return found;
 }

@@ -12,8 +12,6 @@
 
 #include "world.h"
 
-#define BIN_TRIES	16	/* as pageheap.c: what a search of the own bin looks at */
-
 enum { CLEAN, DIRTY, USED, AWAY };	/* of a page */
 
 static u8 *shadow;
@@ -25,7 +23,7 @@ struct live {
 };
 
 static struct live live[4096];
-static u32 nr_live;
+static u32 nr_live, mixed;
 
 static int pages_alloc(struct world *w, u32 n, struct gca_span **s)
 {
@@ -62,16 +60,6 @@ static u32 run_at(u32 page)
 	while (end < npages && shadow[end] == shadow[page])
 		end++;
 	return end - page;
-}
-
-/* Same bin?  Eight bins a doubling. */
-static bool same_bin(u32 x, u32 y)
-{
-	u32 log = 31 - __builtin_clz(x);
-
-	if (x < 8 || y < 8)
-		return x == y;
-	return log == 31 - __builtin_clz(y) && x >> (log - 3) == y >> (log - 3);
 }
 
 static u32 count_bins(struct world *w, struct gca_bins *b, u8 sort)
@@ -116,45 +104,41 @@ static void check(struct world *w)
 	assert_int_equal(w->a.heap.returning, n[AWAY]);
 }
 
-/* May an allocation of @n pages fail?  Only if no run is seen that fits. */
-static bool may_fail(u32 n)
+/* The longest run of free pages: of one sort, of both. */
+static void longest(u32 *one, u32 *both)
 {
-	u32 page, run, fits[2] = {}, own[2] = {}, higher = 0, sort;
+	u32 page, run, row = 0;
 
+	*one = 0;
+	*both = 0;
 	for (page = 0; page < npages; page += run ?: 1) {
 		run = run_at(page);
-		if (!run)
-			continue;
-		sort = shadow[page];
-		if (same_bin(run, n)) {
-			own[sort]++;
-			fits[sort] += run >= n;
-		} else {
-			higher += run >= n;
-		}
+		row = run ? row + run : 0;
+		*one = max(*one, run);
+		*both = max(*both, row);
 	}
-	for (sort = CLEAN; sort <= DIRTY; sort++)
-		if (fits[sort] && own[sort] <= BIN_TRIES)
-			return false;
-	return !higher;
 }
 
 static void do_alloc(struct world *w, u32 n)
 {
 	struct gca_span *s;
-	u32 k, dirty = 0;
+	u32 k, dirty = 0, one, both;
 
+	longest(&one, &both);
 	if (pages_alloc(w, n, &s)) {
-		assert_true(may_fail(n));
+		assert_true(both < n);
 		return;
 	}
+	assert_true(both >= n);
 	for (k = 0; k < n; k++) {
 		assert_true(shadow[s->page + k] <= DIRTY);
 		dirty += shadow[s->page + k] == DIRTY;
 		shadow[s->page + k] = USED;
 	}
-	/* dirty or clean as a whole, and it says which */
-	assert_int_equal(dirty, s->dirty ? n : 0);
+	/* dirty or clean as a whole if that can be, and it says so */
+	assert_int_equal(!!dirty, s->dirty);
+	assert_true(one < n || dirty == 0 || dirty == n);
+	mixed += dirty && dirty != n;
 	assert_int_equal(s->npages, n);
 	live[nr_live++] = (struct live) { s, s->page, n };
 }
@@ -255,8 +239,77 @@ static void test_random_large(void **state)
 {
 	u64 seed;
 
+	mixed = 0;
 	for (seed = 11; seed <= 16; seed++)
 		random_ops(seed, 3000, 13);
+	assert_true(mixed > 50);	/* spans over both sorts */
+}
+
+/* Everything is taken; then pages [page, page + n) are freed, as dirty or clean ones. */
+static void give(struct world *w, struct gca_span **one, u32 page, u32 n, bool clean)
+{
+	struct gcarena_run run;
+	u32 i;
+
+	for (i = page; i < page + n; i++)
+		pages_free(w, one[i]);
+	if (!clean)
+		return;
+	assert_int_equal(gca_pages_take_dirty(&w->a, n, &run, 1, 0), 1);
+	assert_int_equal((run.start - w->a.base) >> GCARENA_PAGE_SHIFT, page);
+	gca_scavenge_done(&w->a, &run, 1);
+}
+
+/* The last pages of a heap: the one run of its bin that fits, rows of both sorts. */
+static void test_last_pages(void **state)
+{
+	struct world *w = world_open(64 * MIB, 0, 7);
+	struct gca_span **one = test_calloc(8192, sizeof(*one)), *s;
+	u32 i, at;
+
+	for (i = 0; i < 8192; i++)
+		assert_int_equal(pages_alloc(w, 1, &one[i]), 0);
+	assert_int_equal(pages_alloc(w, 1, &s), -ENOSPC);
+
+	/* 17 pages, then 100 runs of 16 in front of it in the bin; dirty, and clean */
+	for (at = 0; at < 4096; at += 2048) {
+		give(w, one, at, 17, at);
+		for (i = 1; i <= 100; i++)
+			give(w, one, at + i * 20, 16, at);
+		assert_int_equal(pages_alloc(w, 17, &s), 0);
+		assert_int_equal(s->page, at);
+		assert_int_equal(s->dirty, !at);
+		assert_int_equal(pages_alloc(w, 17, &s), -ENOSPC);
+	}
+
+	/* clean, dirty, clean: any length over them */
+	give(w, one, 5000, 30, true);
+	give(w, one, 5050, 30, true);
+	give(w, one, 5030, 20, false);
+	assert_int_equal(pages_alloc(w, 81, &s), -ENOSPC);
+	assert_int_equal(pages_alloc(w, 60, &s), 0);
+	assert_int_equal(s->page, 5000);
+	assert_true(s->dirty);
+	assert_int_equal(pages_alloc(w, 20, &s), 0);
+	assert_int_equal(s->page, 5060);
+	assert_false(s->dirty);
+
+	/* dirty, clean; the first of a row of four */
+	give(w, one, 6000, 30, true);
+	give(w, one, 6050, 30, true);
+	give(w, one, 6030, 20, false);
+	give(w, one, 6080, 20, false);
+	assert_int_equal(pages_alloc(w, 100, &s), 0);
+	assert_int_equal(s->page, 6000);
+	give(w, one, 7000, 30, false);
+	give(w, one, 7050, 30, false);
+	give(w, one, 7031, 19, true);
+	assert_int_equal(pages_alloc(w, 50, &s), -ENOSPC);
+	assert_int_equal(pages_alloc(w, 49, &s), 0);
+	assert_int_equal(s->page, 7031);
+	assert_int_equal(w->a.heap.free_dirty, 100 * 16 + 30);
+	test_free(one);
+	world_close(w);
 }
 
 /* An object as large as 1 TiB of reservation costs little, again and again. */
@@ -309,7 +362,7 @@ static u64 cpu_ns(void)
 static void test_no_linear_search(void **state)
 {
 	enum { N = 40000 };
-	struct gca_span **keep = test_calloc(2 * N, sizeof(*keep)), *s;
+	struct gca_span **keep = test_calloc(2 * N, sizeof(*keep)), *s, *fits, *some[5000];
 	struct world *w = world_open(64ULL << 30, 0, 1);
 	u64 t;
 	u32 i;
@@ -335,6 +388,20 @@ static void test_no_linear_search(void **state)
 	assert_int_equal(pages_alloc(w, 16, &s), 0);
 	assert_true(s->page < keep[2 * N - 1]->page);
 	gca_pages_free(&w->a, s);
+
+	/* the last one that fits, behind 5000 that do not: that is too far, 4000 are not */
+	assert_int_equal(pages_alloc(w, 17, &fits), 0);
+	assert_int_equal(pages_alloc(w, w->a.heap.npages - 17 * N - 17, &s), 0);
+	for (i = 0; i < ARRAY_SIZE(some); i++)
+		assert_int_equal(pages_alloc(w, 16, &some[i]), 0);
+	gca_pages_free(&w->a, fits);
+	for (i = 0; i < ARRAY_SIZE(some); i++)
+		gca_pages_free(&w->a, some[i]);
+	assert_int_equal(pages_alloc(w, 17, &s), -ENOSPC);
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(pages_alloc(w, 16, &s), 0);
+	assert_int_equal(pages_alloc(w, 17, &s), 0);
+	assert_ptr_equal(s, fits);
 	test_free(keep);
 	world_close(w);
 }
@@ -413,6 +480,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_small),
 		cmocka_unit_test(test_random_large),
+		cmocka_unit_test(test_last_pages),
 		cmocka_unit_test(test_tebibyte),
 		cmocka_unit_test(test_no_linear_search),
 		cmocka_unit_test(test_metadata),
