@@ -259,7 +259,41 @@ static void lend(struct gca_mutator *m, u32 sc, struct gca_span *s)
 	atomic64_add(t->charged, &a->heap_live);
 }
 
-/* One operation of a refill.  Return: 0, -EAGAIN, -ENOSPC. */
+/* ------------------------------------------------------------------ trying again */
+
+/* In an operation that found no pages: some of what is dead is swept.  Return: was there any? */
+static bool sweep_for_room(struct gca_arena *a)
+{
+	if (!atomic64_read(&a->unswept))
+		return false;
+	gca_sweep_some(a, SWEEP_TRIES);
+	return true;
+}
+
+/*
+ * After an operation that ended with @err: make what it lacked.
+ *
+ * Return: -EAGAIN: try again; else the result: @err, -ENOMEM, or -EINTR if the
+ * caller was killed, for a heap may take many operations to sweep.
+ */
+static int provide(struct gca_arena *a, struct gca_need *need, int err, bool swept)
+{
+	if (err == -EAGAIN)
+		return gca_chunk_grow(a, need) ?: -EAGAIN;
+	if (err == -ENOSPC && swept)
+		return gca_port_relax(a) ? -EINTR : -EAGAIN;
+	return err;
+}
+
+/* ------------------------------------------------------------------------ refill */
+
+/*
+ * One operation of a refill; *@got counts what was lent, in all of them.
+ *
+ * Return: 0 if as many as wanted were lent, or some and there is no room for more;
+ * -EAGAIN if metadata is missing (@need says what), however many were lent;
+ * -ENOSPC if none was lent and no free pages would do.
+ */
 static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct gca_need *need)
 {
 	struct gca_arena *a = m->arena;
@@ -298,13 +332,15 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
  * @flags: out: GCARENA_WANT_*
  *
  * Return: 0; -EINVAL for a span class or count that does not exist; -ENOSPC if
- * the reservation is full; -ENOMEM; or what gca_op_begin() returns.
+ * the reservation is full, all dead spans swept; -ENOMEM; -EINTR if the caller was
+ * killed; or what gca_op_begin() returns.
  */
 int gca_refill(struct gca_mutator *m, u32 sc, u32 *count, u32 *flags)
 {
 	struct gca_arena *a = m->arena;
 	struct gca_need need = {};
 	u32 want = *count, got = 0;
+	bool swept;
 	int err;
 
 	if (sc >= GCARENA_NR_SPAN_CLASSES || sc % 4 >= GCARENA_NR_KINDS ||
@@ -317,9 +353,9 @@ int gca_refill(struct gca_mutator *m, u32 sc, u32 *count, u32 *flags)
 		if (err)
 			break;
 		err = refill_op(m, sc, want, &got, &need);
+		swept = err == -ENOSPC && sweep_for_room(a);
 		gca_op_end(a);
-		if (err == -EAGAIN)
-			err = gca_chunk_grow(a, &need) ?: -EAGAIN;
+		err = provide(a, &need, err, swept);
 	} while (err == -EAGAIN);
 	gca_need_drop(a, &need);
 
@@ -349,7 +385,7 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 {
 	struct gca_need need = {};
 	struct gca_span *s;
-	bool swept = false;
+	bool swept;
 	u64 npages;
 	int err;
 
@@ -376,17 +412,10 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 			*addr = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
 			*flags = s->dirty ? GCARENA_LARGE_NEEDZERO : 0;
 			gca_central_put(a, s);
-		} else if (err == -ENOSPC && atomic64_read(&a->unswept)) {
-			/* What is dead but not swept may be the room. */
-			gca_sweep_some(a, SWEEP_TRIES);
-			swept = true;
 		}
+		swept = err == -ENOSPC && sweep_for_room(a);
 		gca_op_end(a);
-		if (err == -EAGAIN)
-			err = gca_chunk_grow(a, &need) ?: -EAGAIN;
-		else if (swept)
-			err = -EAGAIN;
-		swept = false;
+		err = provide(a, &need, err, swept);
 	} while (err == -EAGAIN);
 	gca_need_drop(a, &need);
 	if (err)

@@ -48,7 +48,7 @@ static void test_before_growing(void **state)
 	assert_int_equal(w->m.twin[w->m.first[ONE_PAGE]].span->page, span_of(w, dead));
 	assert_int_equal(atomic64_read(&w->a.unswept), unswept - 1);
 	assert_true(w->a.heap.inuse < inuse);
-	/* what it left over is used without a look at others, and the heap grows when that is gone */
+	/* what it left over is used first; the heap grows when that is gone */
 	at = new_object(w, 40000);
 	assert_int_equal(span_of(w, at), span_of(w, dead) + 1);
 	at = new_object(w, 50000);
@@ -74,7 +74,8 @@ static void test_many(void **state)
 	world_detach(w);
 	world_attach(w);
 	world_cycle(w, GCA_UNTIL_MARKED);
-	assert_int_equal(gca_large(&w->a, 200 * GCARENA_PAGE_SIZE, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->a, 200 * GCARENA_PAGE_SIZE, GCARENA_NOSCAN, 0, &addr, &flags),
+			 0);
 	assert_true(flags & GCARENA_LARGE_NEEDZERO);
 	assert_true(span_of(w, addr) + 200 <= top);
 	assert_true(atomic64_read(&w->a.unswept) >= 2000 - 200 - 64);
@@ -188,6 +189,97 @@ static void test_bounded(void **state)
 	world_close(w);
 }
 
+/*
+ * A full heap after a cycle, nothing swept: every second page is dead, too short for
+ * what is wanted, and in the middle 42 in a row.  Reclaim, which stops when it has
+ * freed as many pages as were wanted, does not get there at once.
+ */
+static struct world *full_but_for_42(u64 *room)
+{
+	struct world *w = world_open(64 * MIB, 0, 8);
+	static u64 live[4096];
+	struct gcarena_range range = { (u64)live, sizeof(live), 0, 0 };
+	u32 i, n, sc = ONE_PAGE, flags, k = 0;
+	u64 addr;
+
+	assert_int_equal(gca_roots_update(&w->a, &range, 1, NULL, 0), 0);
+	for (i = 0; i < 8192; i++) {
+		n = 1;
+		assert_int_equal(gca_refill(&w->m, sc, &n, &flags), 0);
+		addr = world_alloc_class(w, sc);
+		assert_int_equal(span_of(w, addr), i);
+		if (i % 2 && (i < 4001 || i > 4041))
+			live[k++] = addr + 8;
+	}
+	world_detach(w);
+	world_attach(w);
+	world_cycle(w, GCA_UNTIL_MARKED);
+	*room = w->a.base + (4000ULL << GCARENA_PAGE_SHIFT);
+	return w;
+}
+
+static void test_full_refill(void **state)
+{
+	u32 sc, n = 1, flags, i;
+	struct world *w;
+	u64 room;
+
+	for (sc = 0; gca_class_pages[sc] < 4; sc++)
+		;
+	w = full_but_for_42(&room);
+	assert_int_equal(gca_refill(&w->m, 4 * sc, &n, &flags), 0);
+	assert_int_equal(n, 1);
+	assert_in_range(w->m.twin[w->m.first[4 * sc]].span->page, span_of(w, room),
+			span_of(w, room) + 42);
+	/* all of it, then no more: everything is swept */
+	for (i = 0; i < 100; i++) {
+		n = 3;
+		if (gca_refill(&w->m, 4 * sc, &n, &flags))
+			break;
+		assert_true(n > 0);
+	}
+	assert_in_range(i, 2, 42 / gca_class_pages[sc]);
+	assert_int_equal(n, 0);
+	assert_int_equal(atomic64_read(&w->a.unswept), 0);
+	n = 1;
+	assert_int_equal(gca_refill(&w->m, 4 * sc, &n, &flags), -ENOSPC);
+	n = 1;
+	assert_int_equal(gca_refill(&w->m, ONE_PAGE, &n, &flags), 0);
+	world_close(w);
+}
+
+static void test_full_large(void **state)
+{
+	u64 room, addr;
+	struct world *w = full_but_for_42(&room);
+	u32 flags;
+
+	assert_int_equal(gca_large(&w->a, 300000, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_in_range(addr, room, room + 42 * GCARENA_PAGE_SIZE);
+	assert_int_equal(gca_large(&w->a, 300000, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
+	world_close(w);
+}
+
+/* Whoever was killed does not sweep to the end. */
+static void test_full_killed(void **state)
+{
+	u64 room, addr;
+	struct world *w = full_but_for_42(&room);
+	u32 n = 1, flags, sc;
+
+	for (sc = 0; gca_class_pages[sc] < 4; sc++)
+		;
+	world_hooks.relax = 1;
+	assert_int_equal(gca_refill(&w->m, 4 * sc, &n, &flags), -EINTR);
+	assert_int_equal(n, 0);
+	assert_int_equal(gca_large(&w->a, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -EINTR);
+	assert_true(atomic64_read(&w->a.unswept) > 8192 - 600);
+	world_hooks.relax = 0;
+	assert_int_equal(gca_large(&w->a, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(atomic64_read(&w->a.unswept), 0);
+	world_close(w);
+}
+
 /* ----------------------------------------------------------------- threads */
 
 #define THREADS	4
@@ -286,6 +378,9 @@ int main(void)
 		cmocka_unit_test(test_new_objects),
 		cmocka_unit_test(test_void),
 		cmocka_unit_test(test_bounded),
+		cmocka_unit_test(test_full_refill),
+		cmocka_unit_test(test_full_large),
+		cmocka_unit_test(test_full_killed),
 		cmocka_unit_test(test_threads),
 	};
 
