@@ -4,6 +4,7 @@
  * detectors of the guest kernels are alive and that run hears them. Each is
  * the plainest bug of its kind.
  */
+#include <linux/bitmap.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
@@ -13,7 +14,7 @@
 
 static char *bug = "none";
 module_param(bug, charp, 0);
-MODULE_PARM_DESC(bug, "use-after-free, lock-order, leak, race, sleep or warn");
+MODULE_PARM_DESC(bug, "use-after-free, lock-order, leak, race, race-below, sleep or warn");
 
 static void plant_use_after_free(void)
 {
@@ -67,7 +68,22 @@ static noinline int racer(void *unused)
 	return 0;
 }
 
-static void plant_race(void)
+static DECLARE_BITMAP(shared_bits, 64);
+
+/* The access is in a function of the kernel's: its report does not have us in the title. */
+static noinline int racer_below(void *unused)
+{
+	while (!kthread_should_stop()) {
+		int i;
+
+		for (i = 0; i < 1000; i++)
+			__bitmap_set(shared_bits, i % 32, 8);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void plant_race(int (*racer)(void *))
 {
 	struct task_struct *t[2];
 	int i;
@@ -98,7 +114,9 @@ static int __init canary_init(void)
 	else if (!strcmp(bug, "leak"))
 		plant_leak();
 	else if (!strcmp(bug, "race"))
-		plant_race();
+		plant_race(racer);
+	else if (!strcmp(bug, "race-below"))
+		plant_race(racer_below);
 	else if (!strcmp(bug, "sleep"))
 		plant_sleep();
 	else if (!strcmp(bug, "warn"))
