@@ -269,6 +269,49 @@ TEST(faults_without_an_answer)
 	}
 }
 
+static void on_poison(int sig)
+{
+	(void)sig;
+}
+
+/* Who injects an error is told of it by SIGBUS; who only collects is not. */
+static int do_hwpoison(void *at, size_t len, struct raw *r)
+{
+	int err;
+
+	(void)len;
+	(void)r;
+	signal(SIGBUS, on_poison);
+	err = madvise(at, 4096, 100 /* MADV_HWPOISON */);
+	signal(SIGBUS, SIG_DFL);
+	return err;
+}
+
+/*
+ * A memory error: the page is lost and whoever reads it gets SIGBUS.  The kernel
+ * does not say what was on it, so nobody may conclude that there were no pointers.
+ */
+TEST_F(arena, hardware_poison)
+{
+	both_ways(self, do_hwpoison, GCARENA_VOID_UNREADABLE);
+}
+
+/* The owner gives the page up: the next cycle is done, with what is left. */
+TEST_F(arena, hardware_poison_replaced)
+{
+	uint64_t *volatile head __attribute__((unused)) = self->head;
+	struct gcarena_collect c;
+
+	if (do_hwpoison((void *)self->middle, 0, &self->r))
+		SKIP("not to be had: %s", strerror(errno));
+	ASSERT_EQ(raw_collect(&self->r, 0, &c), 0);
+	EXPECT_EQ(c.void_reason, GCARENA_VOID_UNREADABLE);
+	ASSERT_EQ(do_anonymous((void *)self->middle, 4096, &self->r), 0);
+	ASSERT_EQ(raw_collect(&self->r, 0, &c), 0);
+	EXPECT_EQ(c.result, GCARENA_RESULT_DONE);
+	EXPECT_EQ(c.void_reason, GCARENA_VOID_NONE);
+}
+
 struct waiter {
 	struct raw *r;
 	volatile int done;
