@@ -163,7 +163,7 @@ static bool race_now(u64 addr)
 	if (!raced) {
 		raced = true;
 		pthread_create(&racer, NULL, racing_collect, NULL);
-		while (!READ_ONCE(racing->a.gate_closed) && racing->a.phase)
+		while (!READ_ONCE(racing->a.gate_closed) && READ_ONCE(racing->a.phase))
 			usleep(100);
 	}
 	return false;
