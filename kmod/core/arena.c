@@ -79,10 +79,10 @@ int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *con
 	a->overflow_chunks = gca_meta_zalloc(a, DIV_ROUND_UP(a->nr_chunks, 64) * sizeof(u64));
 	/* Of the empty chunk only the page words are ever looked at. */
 	a->empty = gca_meta_zalloc(a, sizeof(a->empty->pw));
+	for (i = 0; a->chunk && i < a->nr_chunks; i++)
+		a->chunk[i] = a->empty;
 	if (!a->chunk || !a->overflow_chunks || !a->empty)
 		goto err;
-	for (i = 0; i < a->nr_chunks; i++)
-		a->chunk[i] = a->empty;
 	if (gca_chunk_grow(a, &need))
 		goto err;
 	gca_pageheap_init(a);
@@ -113,24 +113,22 @@ static size_t layout_bytes(u64 words)
 
 static void chunks_free(struct gca_arena *a)
 {
-	struct gca_chunk *c;
+	struct gca_inner *inner;
 	u32 i;
 
 	/* Stand-ins first: telling them apart takes the chunks. */
 	for (i = 0; i < a->nr_chunks; i++) {
-		c = a->chunk[i];
-		if (c == a->empty || !c || !gca_chunk_is_inner(a, i))
+		if (a->chunk[i] == a->empty || gca_chunk_own(a, i))
 			continue;
-		if (!((struct gca_inner *)c)->link.next)
-			list_add(&((struct gca_inner *)c)->link, &a->heap.inner_dead);
+		inner = (struct gca_inner *)a->chunk[i];
+		if (!inner->link.next)
+			list_add(&inner->link, &a->heap.inner_dead);
 		a->chunk[i] = a->empty;
 	}
 	gca_inner_reap(a);
-	for (i = 0; i < a->nr_chunks; i++) {
-		c = a->chunk[i];
-		if (c && c != a->empty)
-			gca_meta_free(a, c, sizeof(*c));
-	}
+	for (i = 0; i < a->nr_chunks; i++)
+		if (a->chunk[i] != a->empty)
+			gca_meta_free(a, a->chunk[i], sizeof(*a->chunk[i]));
 }
 
 /** gca_arena_fini() - drop the heap whole; no mutator is left, nothing runs */

@@ -80,8 +80,8 @@ int gca_check_prepare(struct gca_arena *a)
 			return -ENOMEM;
 	}
 	for (i = 0; i < a->nr_chunks; i++) {
-		c = a->chunk[i];
-		if (c == a->empty || gca_chunk_is_inner(a, i) || c->check)
+		c = gca_chunk_own(a, i);
+		if (!c || c->check)
 			continue;
 		c->check = gca_meta_zalloc(a, CHECK_BYTES);
 		if (!c->check)
@@ -281,9 +281,9 @@ static void check_deep(struct gca_arena *a)
 
 	a->checkmark->deep = false;
 	for (i = 0; i < a->nr_chunks; i++) {
-		struct gca_chunk *c = a->chunk[i];
+		struct gca_chunk *c = gca_chunk_own(a, i);
 
-		if (c == a->empty || gca_chunk_is_inner(a, i) || !c->check || a->checkmark->stop)
+		if (!c || !c->check || a->checkmark->stop)
 			continue;
 		for (p = 0; p < GCA_CHUNK_PAGES; p++) {
 			if (c->span[p].state != GCA_SPAN_INUSE)
@@ -318,14 +318,16 @@ void gca_check_run(struct gca_arena *a, bool ran)
 	struct gca_roots *roots = a->cycle_roots;
 	struct gca_mutator *m;
 	struct gca_stack s;
+	struct gca_chunk *c;
 	u32 i;
 
 	if (!ck || !ck->frame)
 		return;
-	for (i = 0; i < a->nr_chunks; i++)
-		if (a->chunk[i] != a->empty && !gca_chunk_is_inner(a, i) &&
-		    a->chunk[i]->check)
-			memset(a->chunk[i]->check, 0, CHECK_BYTES);
+	for (i = 0; i < a->nr_chunks; i++) {
+		c = gca_chunk_own(a, i);
+		if (c && c->check)
+			memset(c->check, 0, CHECK_BYTES);
+	}
 	ck->depth = 0;
 	ck->deep = false;
 	ck->stop = false;
@@ -357,9 +359,9 @@ void gca_check_fini(struct gca_arena *a)
 	if (!ck)
 		return;
 	for (i = 0; i < a->nr_chunks; i++) {
-		struct gca_chunk *c = a->chunk[i];
+		struct gca_chunk *c = gca_chunk_own(a, i);
 
-		if (c == a->empty || gca_chunk_is_inner(a, i) || !c->check)
+		if (!c || !c->check)
 			continue;
 		gca_meta_free(a, c->check, CHECK_BYTES);
 		c->check = NULL;

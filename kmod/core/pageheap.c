@@ -176,6 +176,27 @@ static void run_free(struct gca_arena *a, u32 page, u32 npages, bool dirty)
 }
 
 /*
+ * Take [page, page + npages) out of a free run; what remains on either side stays
+ * in runs of its sort, for whose tags there is metadata.  Return: the part.
+ */
+static struct gca_span *run_cut(struct gca_arena *a, struct gca_span *s, u32 page, u32 npages)
+{
+	u32 start = s->page, end = start + s->npages;
+	bool dirty = s->dirty;
+
+	run_untag(a, s);
+	if (page > start)
+		run_tag(a, start, page - start, dirty);
+	if (page + npages < end)
+		run_tag(a, page + npages, end - page - npages, dirty);
+	s = gca_span(a, page);
+	s->page = page;
+	s->npages = npages;
+	s->dirty = dirty;
+	return s;
+}
+
+/*
  * Neighbouring runs of both sorts that have @n pages together, or NULL; the first
  * one.  A row of neighbours is found from the dirty run that is its first or
  * second, so each is added up once.
@@ -286,7 +307,8 @@ static bool inner_wanted(const struct gca_arena *a, u32 first, u32 last)
 
 /*
  * Write the page words of a span, first page first: a marker that sees an
- * interior word finds the first page's word valid.
+ * interior word finds the first page's word valid.  @inner: filled with interior
+ * words; goes into each unused entry of a chunk wholly inside the span.
  */
 static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct gca_inner *inner)
 {
@@ -301,8 +323,7 @@ static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct
 		u32 ci = page / GCA_CHUNK_PAGES, next = min((ci + 1) * GCA_CHUNK_PAGES, end);
 
 		if (a->chunk[ci] == a->empty) {
-			/* wholly inside: gca_pages_alloc() has seen to it */
-			/* filled before, followed unlocked */
+			/* Its words before the pointer: markers follow it unlocked. */
 			smp_store_release(&a->chunk[ci], (struct gca_chunk *)inner);
 			page = next;
 			continue;
@@ -487,7 +508,7 @@ u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run 
 		unsigned int f = fls64(h->dirty.fl) - 1, i = fls64(h->dirty.sl[f]) - 1;
 		struct gca_span *s = list_first_entry(&h->dirty.list[f][i], struct gca_span, link);
 
-		u32 page = s->page, npages = s->npages, rest = 0;
+		u32 npages = s->npages;
 
 		if (npages < min_pages)
 			break;
@@ -497,14 +518,8 @@ u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run 
 		 * chunks, which have no place for a tag; it goes whole.
 		 */
 		if (npages <= GCA_CHUNK_PAGES)
-			rest = npages - clamp(h->free_dirty - keep_pages, min_pages, npages);
-		run_untag(a, s);
-		if (rest)
-			run_tag(a, page, rest, true);
-		s = gca_span(a, page + rest);
-		s->page = page + rest;
-		s->npages = npages - rest;
-		s->dirty = true;
+			npages = clamp(h->free_dirty - keep_pages, min_pages, npages);
+		s = run_cut(a, s, s->page + s->npages - npages, npages);
 		s->state = GCA_SPAN_RETURNING;
 		h->returning += s->npages;
 		runs[n].start = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
