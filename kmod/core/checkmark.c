@@ -7,6 +7,8 @@
  * prefetching, no queue, no no-fault reads.  Whatever it reaches that is old
  * must have been marked.  A difference is a WARN that names the object, its
  * span and the path that reaches it: the path is simply the stack of the walk.
+ * (Only lines, and not many, if gca_arena.check_quiet: an owner whose threads write
+ * to the heap without being attached makes differences as it likes.)
  *
  * It runs in the owner's context, with faults on.  It shares with the first
  * marker gca_find() and the colour rule, which have tests of their own, and
@@ -106,19 +108,27 @@ static unsigned int free_index(struct gca_arena *a, u32 head)
 	return s->owner ? gca_mutator_observe(s->owner, s->slot) : s->free;
 }
 
+#define check_warn(a, fmt, ...)							\
+do {										\
+	if ((a)->check_quiet)							\
+		pr_warn_ratelimited("gcarena: checkmark: " fmt, __VA_ARGS__);	\
+	else									\
+		pr_warn("gcarena: checkmark: " fmt, __VA_ARGS__);		\
+} while (0)
+
 static void report(struct gca_arena *a, const struct gca_ref *r, u64 found_at)
 {
 	const struct gca_check *ck = a->checkmark;
 	u32 i;
 
-	pr_warn("gcarena: checkmark: object %#llx+%#llx not marked: span page %u class %u slot %u base %u snap %u, named by the word at %#llx\n",
-		a->base, r->off, r->head, gca_pw_class(r->pw), r->index, gca_pw_base(r->pw),
-		gca_pw_snap(r->pw), found_at);
+	check_warn(a, "object %#llx+%#llx not marked: span page %u class %u slot %u base %u snap %u, named by the word at %#llx\n",
+		   a->base, r->off, r->head, gca_pw_class(r->pw), r->index,
+		   gca_pw_base(r->pw), gca_pw_snap(r->pw), found_at);
 	for (i = ck->depth > PATH_SHOWN ? ck->depth - PATH_SHOWN : 0; i < ck->depth; i++)
-		pr_warn("gcarena: checkmark:   path %u: object at heap offset %#llx, word %llu\n",
-			i, ck->frame[i].off, ck->frame[i].next - 1);
-	pr_warn("gcarena: checkmark:   from the root word at %#llx\n", ck->root);
-	WARN_ON(1);
+		check_warn(a, "  path %u: object at heap offset %#llx, word %llu\n", i,
+			   ck->frame[i].off, ck->frame[i].next - 1);
+	check_warn(a, "  from the root word at %#llx\n", ck->root);
+	WARN_ON(!a->check_quiet);
 }
 
 /* Read words with faults on; false: unreadable, a leaf. */
@@ -190,8 +200,11 @@ static void visit(struct gca_arena *a, u64 word, u64 at)
 	if (!cw || *cw >> (r.index & 63) & 1)
 		return;
 	*cw |= 1ULL << (r.index & 63);
-	if (old && !(pair[0] >> (r.index & 63) & 1) && ck->reports++ < REPORTS)
-		report(a, &r, at);
+	if (old && !(pair[0] >> (r.index & 63) & 1)) {
+		WRITE_ONCE(a->totals.check_found, a->totals.check_found + 1);
+		if (ck->reports++ < REPORTS)
+			report(a, &r, at);
+	}
 	/* New ones too: what they hold was reachable at the snapshot or is new. */
 	enter(a, &r);
 }

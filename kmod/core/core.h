@@ -439,6 +439,7 @@ enum gca_job_state {
  * @leaves: unreadable pages
  * @overflows: spans scanned again
  * @root_bytes: in the ranges of the last cycle
+ * @check_found: objects that checkmark found not marked
  *
  * Read without a lock by statistics, hence WRITE_ONCE and READ_ONCE.
  */
@@ -452,6 +453,7 @@ struct gca_totals {
 	atomic64_t marked_objects, marked_bytes, scanned;
 	atomic64_t missed, leaves, overflows;
 	u64 root_bytes;
+	u64 check_found;
 };
 
 /**
@@ -511,6 +513,8 @@ struct gca_totals {
  * @percent: knob
  * @heap_min: knob
  * @totals: counters
+ * @check_quiet: what checkmark finds is no WARN; for arenas whose owner asked for
+ *	it.  Set by the port after gca_arena_init()
  * @checkmark: debug, see checkmark.c
  * @layout_table: newest table of layouts
  * @port: the port's own
@@ -579,6 +583,7 @@ struct gca_arena {
 	u64 percent, heap_min;
 	struct gca_totals totals;
 
+	bool check_quiet;
 	struct gca_check *checkmark;
 	struct gca_layout_table *layout_table;
 	void *port;

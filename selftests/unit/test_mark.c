@@ -335,7 +335,7 @@ static u64 *mark_word(struct world *w, u64 addr, u64 *bit)
  * Planted: an object that was marked loses its mark; one that was never scanned
  * counts as marked, so that its child is not.  Each is reported once.
  */
-static void test_checkmark_finds(void **state)
+static void checkmark_finds(bool quiet)
 {
 	static const u32 kinds[] = { GCARENA_PRECISE, GCARENA_CONSERVATIVE };
 	static const u64 sizes[] = { 4, 60, 200, 20000 };
@@ -347,6 +347,7 @@ static void test_checkmark_finds(void **state)
 		for (s = 0; s < ARRAY_SIZE(sizes); s++)
 			for (plant = 0; plant < 3; plant++) {
 				graph_open(&g, GCARENA_DEBUG_CHECKMARK, 3);
+				g.w->a.check_quiet = quiet;
 				id = graph_new(&g, kinds[k], sizes[s], 2);
 				child = graph_new(&g, GCARENA_NOSCAN, 2, 0);
 				graph_link(&g, id, sizes[s] - 1, child, 0);
@@ -364,12 +365,24 @@ static void test_checkmark_finds(void **state)
 					*word &= ~bit;
 				}
 				world_cycle(g.w, GCA_UNTIL_MARKED);
-				assert_int_equal(gca_warnings, plant != 0);
+				assert_int_equal(gca_warnings, plant != 0 && !quiet);
+				assert_int_equal(g.w->a.totals.check_found, plant != 0);
 				gca_warnings = 0;
 				assert_int_equal(gca_sweep_finish(&g.w->a), 0);
 				world_close(g.w);
 				graph_fini(&g);
 			}
+}
+
+static void test_checkmark_finds(void **state)
+{
+	checkmark_finds(false);
+}
+
+/* An arena whose owner asked for it: lines, and no WARN. */
+static void test_checkmark_quiet(void **state)
+{
+	checkmark_finds(true);
 }
 
 /* Planted at the end of a path that is longer than the walk's own. */
@@ -507,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_leaves),
 		cmocka_unit_test(test_checkmark_silent),
 		cmocka_unit_test(test_checkmark_finds),
+		cmocka_unit_test(test_checkmark_quiet),
 		cmocka_unit_test(test_checkmark_finds_deep),
 		cmocka_unit_test(test_stale_words),
 	};

@@ -361,8 +361,9 @@ static u64 cpu_ns(void)
  */
 static void test_no_linear_search(void **state)
 {
-	enum { N = 40000 };
-	struct gca_span **keep = test_calloc(2 * N, sizeof(*keep)), *s, *fits, *some[5000];
+	enum { N = 40000, SOME = 5000 };
+	struct gca_span **keep = test_calloc(2 * N, sizeof(*keep)), *s, *fits;
+	struct gca_span **some = test_calloc(SOME, sizeof(*some));
 	struct world *w = world_open(64ULL << 30, 0, 1);
 	u64 t;
 	u32 i;
@@ -392,16 +393,17 @@ static void test_no_linear_search(void **state)
 	/* the last one that fits, behind 5000 that do not: that is too far, 4000 are not */
 	assert_int_equal(pages_alloc(w, 17, &fits), 0);
 	assert_int_equal(pages_alloc(w, w->a.heap.npages - 17 * N - 17, &s), 0);
-	for (i = 0; i < ARRAY_SIZE(some); i++)
+	for (i = 0; i < SOME; i++)
 		assert_int_equal(pages_alloc(w, 16, &some[i]), 0);
 	gca_pages_free(&w->a, fits);
-	for (i = 0; i < ARRAY_SIZE(some); i++)
+	for (i = 0; i < SOME; i++)
 		gca_pages_free(&w->a, some[i]);
 	assert_int_equal(pages_alloc(w, 17, &s), -ENOSPC);
 	for (i = 0; i < 1000; i++)
 		assert_int_equal(pages_alloc(w, 16, &s), 0);
 	assert_int_equal(pages_alloc(w, 17, &s), 0);
 	assert_ptr_equal(s, fits);
+	test_free(some);
 	test_free(keep);
 	world_close(w);
 }
