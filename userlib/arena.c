@@ -279,6 +279,7 @@ void gca_close(struct gca_arena *a)
 	/* From here on the collector is dead, and lets go whoever is parked. */
 	if (!a->child)
 		gcl_pager_stop(a);
+	pthread_mutex_lock(&a->lock);
 	for (m = a->mutators; m; m = m->next) {
 		if (gcl_is_mine(m)) {
 			gcl_forget_mine(m);
@@ -287,6 +288,7 @@ void gca_close(struct gca_arena *a)
 			gcl_stop_wait(m);
 		}
 	}
+	pthread_mutex_unlock(&a->lock);
 	/* The process backend reads the areas of mutators that are still attached. */
 	a->be->close(&a->space, a->child);
 	while ((m = a->mutators)) {

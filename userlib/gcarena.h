@@ -77,6 +77,7 @@ enum gca_stop {
  * @stop_signal: signal of the signal engine; 0: SIGURG.  Its handler belongs to the
  *	library from the first gca_attach() on; the one before is called by it
  * @stop: enum gca_stop; the same for all arenas of a process
+ * @__reserved: 0
  */
 struct gca_options {
 	uint32_t flags;

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/*
+ * api.c: what the library says and does about threads on the process backend,
+ * which manages one attached thread.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gcarena.h>
+
+#include "test.h"
+
+#define MAGIC	0x5eed0ff0dead10ccULL
+
+static struct gca_arena *open_arena(void)
+{
+	struct gca_options o = { .backend = "process", .reserve = 1ULL << 30,
+				 .debug = "clobber", .flags = GCA_NO_PLAIN_ROOTS };
+	struct gca_arena *a = gca_open(&o);
+
+	if (!a) {
+		printf("# %s\n", gca_strerror());
+		exit(1);
+	}
+	return a;
+}
+
+static uint64_t threads(struct gca_arena *a)
+{
+	struct gca_stats s;
+
+	CHECK(!gca_stats(a, &s) && !strcmp(s.engine, "none"));
+	return s.threads;
+}
+
+/* Its argument has no root but the thread itself. */
+static void *checks(struct gca_mutator *m, void *arg)
+{
+	uint64_t *p = arg;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		if (gca_collect(gca_default(), 0))
+			return NULL;
+	return *p == MAGIC && gca_alloc_noscan(m, 8) ? (void *)1 : NULL;
+}
+
+static void *returns(struct gca_mutator *m, void *arg)
+{
+	(void)m;
+	return arg;
+}
+
+static void *exits(struct gca_mutator *m, void *arg)
+{
+	(void)m;
+	pthread_exit(arg);
+}
+
+static void *waits(struct gca_mutator *m, void *arg)
+{
+	(void)m;
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void *tries_detach(void *m)
+{
+	return (void *)(intptr_t)(gca_detach(m) && errno == EPERM && SAYS("own thread"));
+}
+
+static void *collects(void *a)
+{
+	return (void *)(intptr_t)(gca_collect(a, 0) && errno == EBUSY && SAYS("process backend"));
+}
+
+static void one_thread_only(void)
+{
+	struct gca_arena *a = open_arena();
+	struct gca_mutator *m = gca_attach(a);
+	pthread_t t;
+	void *ret;
+
+	CHECK(m && threads(a) == 1);
+	CHECK(!gca_attach(a) && errno == EEXIST && SAYS("attached already"));
+	CHECK(gca_thread_create(a, &t, NULL, returns, NULL) == -1 && errno == EBUSY &&
+	      SAYS("process backend"));
+	pthread_create(&t, NULL, tries_detach, m);
+	pthread_join(t, &ret);
+	CHECK(ret);
+	pthread_create(&t, NULL, collects, a);
+	pthread_join(t, &ret);
+	CHECK(ret);
+	CHECK(!gca_detach(m) && threads(a) == 0);
+	gca_close(a);
+}
+
+static void created_threads(void)
+{
+	struct gca_arena *a = open_arena();
+	pthread_attr_t attr;
+	pthread_t t;
+	void *ret;
+	int i;
+
+	CHECK(!gca_thread_create(a, &t, NULL, returns, &t));
+	pthread_join(t, &ret);
+	CHECK(ret == &t && threads(a) == 0);
+	CHECK(!gca_thread_create(a, &t, NULL, exits, a));
+	pthread_join(t, &ret);
+	CHECK(ret == a && threads(a) == 0);
+#ifndef __SANITIZE_THREAD__	/* TSan sees no locks in a thread that is being cancelled */
+	CHECK(!gca_thread_create(a, &t, NULL, waits, NULL));
+	CHECK(threads(a) == 1);
+	pthread_cancel(t);
+	pthread_join(t, &ret);
+	CHECK(ret == PTHREAD_CANCELED && threads(a) == 0);
+#else
+	(void)waits;
+#endif
+	/* Detached threads, too, are detached from the arena. */
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	CHECK(!gca_thread_create(a, &t, &attr, returns, NULL));
+	for (i = 0; gca_roots(a, NULL, 0) && i < 1000; i++)
+		usleep(1000);
+	/* No root is left behind, no stack either. */
+	CHECK(gca_roots(a, NULL, 0) == 0 && threads(a) == 0);
+	/* A stack that no machine has. */
+	pthread_attr_setstacksize(&attr, 1UL << 46);
+	CHECK(gca_thread_create(a, &t, &attr, returns, NULL) == -1 && SAYS("gca_thread_create"));
+	CHECK(errno == EAGAIN || errno == ENOMEM || errno == EINVAL);
+	CHECK(gca_roots(a, NULL, 0) == 0);
+	pthread_attr_destroy(&attr);
+	gca_close(a);
+}
+
+/* Handed over by a thread that is not attached: the object has no other holder. */
+static void argument_is_held(void)
+{
+	struct gca_arena *a = gca_default();
+	struct gca_mutator *m;
+	uint64_t *p;
+	pthread_t t;
+	void *ret;
+	int i;
+
+	CHECK(a);
+	for (i = 0; i < 20; i++) {
+		m = gca_attach(a);
+		p = gca_alloc_noscan(m, 64);
+		*p = MAGIC;
+		CHECK(!gca_detach(m));
+		CHECK(!gca_thread_create(a, &t, NULL, checks, p));
+		p = NULL;
+		pthread_join(t, &ret);
+		CHECK(ret);
+	}
+}
+
+static void default_arena_again(void)
+{
+	struct gca_mutator *m = gca_self();
+	struct gca_arena *a = gca_default();
+
+	CHECK(m && a && m == gca_self());
+	CHECK(!gca_detach(m));
+	CHECK(gca_self() && gca_alloc_noscan(gca_self(), 16));
+	gca_close(a);
+	/* Opened anew. */
+	CHECK(gca_self() && gca_alloc_noscan(gca_self(), 16));
+	gca_close(gca_default());
+}
+
+static void options(void)
+{
+	struct gca_options o = { .backend = "process", .stop = GCA_STOP_TASKWORK };
+
+	CHECK(!gca_open(&o) && errno == EOPNOTSUPP && SAYS("task work") && SAYS("process backend"));
+	o.stop = GCA_STOP_SIGNAL;
+	o.stop_signal = SIGSEGV;
+	CHECK(!gca_open(&o) && errno == EINVAL && SAYS("signal 11"));
+	o.stop_signal = SIGUSR1;
+	gca_close(gca_open(&o));
+	/* The process backend stops nobody: the signal stays the program's. */
+	CHECK(signal(SIGUSR1, SIG_DFL) == SIG_DFL);
+	o.stop = 99;
+	CHECK(!gca_open(&o) && errno == EINVAL);
+}
+
+/* The mask of the caller survives a fork, in parent and child. */
+static void fork_keeps_the_mask(void)
+{
+	struct gca_arena *a = open_arena();
+	sigset_t set, now;
+	int status;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
+	pid = fork();
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	status = sigismember(&now, SIGHUP) != 1 || sigismember(&now, SIGTERM);
+	if (!pid)
+		_exit(status);
+	CHECK(!status);
+	CHECK(waitpid(pid, &status, 0) == pid && !status);
+	gca_close(a);
+}
+
+int main(void)
+{
+	RUN(one_thread_only);
+	RUN(created_threads);
+	RUN(argument_is_held);
+	RUN(default_arena_again);
+	RUN(options);
+	RUN(fork_keeps_the_mask);
+	DONE();
+}
