@@ -25,7 +25,9 @@
  *  shell->lock		mutex: layouts, roots, configuration.  May be held over
  *			copy_*_user, that is over mmap_lock
  *  mmap_lock		the kernel's; ->mmap, fault and close run under it
- *  shell->map_lock	spin: state, mapping state, the attached thread
+ *  shell->map_lock	spin: state, mapping state
+ *  xa_lock of threads	spin: looking up an attached thread
+ *  process->tasks_lock	spin: which threads are attached to what
  *  shell->pager_lock	spin: who serves
  *  stats->lock		spin: the copy that /sys shows
  *  the core's locks	spin: see core/core.h
@@ -50,8 +52,6 @@
 #define GCA_SIGNALS_REFUSED						\
 	(sigmask(SIGKILL) | sigmask(SIGSTOP) | sigmask(SIGSEGV) | sigmask(SIGBUS) | \
 	 sigmask(SIGILL) | sigmask(SIGTRAP) | sigmask(SIGFPE) | sigmask(SIGSYS))
-
-#define GCA_FEATURES	(IS_ENABLED(CONFIG_RSEQ) ? GCARENA_F_RSEQ : 0)
 
 /* ------------------------------------------------------------- death, release */
 
@@ -130,6 +130,7 @@ void gca_shell_die(struct gca_shell *s)
 	if (!first)
 		return;
 	wake_up_all(&s->gate_wq);
+	wake_up_all(&s->hold_wq);
 	wake_up_all(&s->pager_wq);
 	wake_up_all(&s->scan_wq);
 	gca_shell_put(s);
@@ -152,6 +153,8 @@ struct gca_shell *gca_shell_new(void)
 	spin_lock_init(&s->pager_lock);
 	init_waitqueue_head(&s->pager_wq);
 	init_waitqueue_head(&s->scan_wq);
+	init_waitqueue_head(&s->hold_wq);
+	xa_init_flags(&s->threads, XA_FLAGS_ACCOUNT);
 	s->next_id = 1;
 	return s;
 }
@@ -181,7 +184,7 @@ int gca_ioc_info(struct gca_shell *s, struct gca_call *c)
 	i->reserve_max = min_t(u64, GCARENA_RESERVE_MAX,
 			       (u64)READ_ONCE(gca_max_reserve_gib) << 30);
 	i->arenas_left = gca_process_arenas_left();
-	i->engine = 0;
+	i->engine = gca_engine_default(0);
 	return 0;
 }
 
@@ -202,7 +205,8 @@ static int gca_check_create(const struct gcarena_create *arg)
 {
 	u32 sig = arg->stop_signal;
 
-	if (arg->flags || arg->debug & ~GCARENA_DEBUG_ALL)
+	if (arg->flags & ~(GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK) ||
+	    hweight32(arg->flags) > 1 || arg->debug & ~GCARENA_DEBUG_ALL)
 		return -EINVAL;
 	if (arg->features & ~GCA_FEATURES)
 		return -EOPNOTSUPP;
@@ -247,6 +251,9 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 		ret = PTR_ERR(p);
 		goto err_arena;
 	}
+	ret = gca_process_wish(p, arg->flags);
+	if (ret)
+		goto err_process;
 	stats = gca_stats_new(id);
 	if (IS_ERR(stats)) {
 		ret = PTR_ERR(stats);
@@ -266,6 +273,9 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	s->stats = stats;
 	s->mm = current->mm;
 	s->process = p;
+	s->stop_signal = arg->stop_signal ?: SIGURG;
+	s->a->stop_wait = READ_ONCE(gca_stop_deadline_us) * (u64)NSEC_PER_USEC;
+	s->a->control->engine = READ_ONCE(p->engine);
 	refcount_set(&s->active, 1);
 	gca_process_add(p, s);
 	return 0;

@@ -71,11 +71,31 @@ static int gca_call(struct gca_shell *s, unsigned long arg, size_t ksize, gca_ha
 	ret = gca_shell_get(s);
 	if (ret)
 		return ret;
+	gca_inside_enter(s->process);
 	ret = gca_call_in(&c, arg, ksize);
 	if (!ret)
 		ret = fn(s, &c);
 	if (!ret)
 		ret = gca_call_out(&c);
+	gca_inside_leave(s->process);
+	gca_shell_put(s);
+	return ret;
+}
+
+/* ATTACH keeps a reference on the file. */
+static int gca_call_attach(struct gca_shell *s, unsigned long arg, struct file *file)
+{
+	struct gca_call c;
+	int ret;
+
+	ret = gca_shell_get(s);
+	if (ret)
+		return ret;
+	gca_inside_enter(s->process);
+	ret = gca_call_in(&c, arg, sizeof(struct gcarena_attach));
+	if (!ret)
+		ret = gca_ioc_attach(s, &c, file);
+	gca_inside_leave(s->process);
 	gca_shell_put(s);
 	return ret;
 }
@@ -118,7 +138,7 @@ static long gca_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case GCARENA_IOC_CREATE:
 		return gca_call_create(s, arg, file);
 	case GCARENA_IOC_ATTACH:
-		return gca_call(s, arg, sizeof(struct gcarena_attach), gca_ioc_attach);
+		return gca_call_attach(s, arg, file);
 	case GCARENA_IOC_DETACH:
 		return gca_call(s, arg, sizeof(struct gcarena_detach), gca_ioc_detach);
 	case GCARENA_IOC_REFILL:

@@ -26,6 +26,7 @@
 
 #include <linux/completion.h>
 #include <linux/fs.h>
+#include <linux/hashtable.h>
 #include <linux/kobject.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
@@ -34,8 +35,11 @@
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/uidgid.h>
+#include <linux/rculist.h>
+#include <linux/task_work.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #include "core.h"
 
@@ -65,16 +69,46 @@ struct gca_user {
  * @refs: arenas that point here, under gca_processes_lock
  * @mm: held by mm_count (mmgrab): identity, not memory
  * @user: who is charged
- * @lock: protects @shells
+ * @lock: protects @shells, @wish and the choice of @engine
  * @shells: live arenas
+ * @wish: GCARENA_CREATE_* of the first arena
+ * @engine: enum gcarena_engine
+ * @tasks_lock: protects @tasks and what is in them, but for gca_task.inside
+ * @tasks: struct gca_task of the attached threads, hashed by task; read under RCU
+ * @signal_stops: stops under way with the signal engine, see stop.c
+ * @hold_wq: threads inside a call wait here for their end
+ * @arrive_wq: a stop waits here for threads to arrive
  */
 struct gca_process {
 	struct hlist_node link;
 	unsigned int refs;
 	struct mm_struct *mm;
 	struct gca_user *user;
-	struct mutex lock;		/* shells */
+	struct mutex lock;		/* arenas and engine */
 	struct list_head shells;
+	u32 wish;
+	u32 engine;
+	spinlock_t tasks_lock;		/* attached threads */
+	DECLARE_HASHTABLE(tasks, 6);
+	atomic_t signal_stops;
+	wait_queue_head_t hold_wq;
+	wait_queue_head_t arrive_wq;
+};
+
+/**
+ * struct gca_task - a thread of a process, attached to one arena of it or more
+ * @link: in gca_process.tasks
+ * @rcu: frees it
+ * @task: held by its struct gca_thread
+ * @threads: what it is attached to
+ * @inside: it is in one of our calls; written by the thread alone
+ */
+struct gca_task {
+	struct hlist_node link;
+	struct rcu_head rcu;
+	struct task_struct *task;
+	struct list_head threads;
+	bool inside;
 };
 
 /* ------------------------------------------------------------------ arenas */
@@ -100,17 +134,33 @@ struct gca_pages {
 };
 
 /**
- * struct gca_thread - an attached thread: the core's mutator and its area
- * @refs: one for being attached, one a running mmap or fault
+ * struct gca_thread - a thread attached to an arena: the core's mutator and its area
+ * @refs: one for being attached, one a running mmap or fault, one a queued @work
  * @core: the collector's part; dead after detach
+ * @shell: the arena; pinned by @file
+ * @file: a reference on it, so that a queued @work finds the module there
  * @task: held by get_task_struct(); the only one that may act as this mutator
+ * @gt: the thread in its process; until detach
+ * @on_task: in gca_task.threads
  * @pages: the mutator area
+ * @regs: twice gca_regs_bytes(); belongs to who has claimed the root job
+ * @counted: its critical sections are counted, not restartable
+ * @queued: @work is queued, and will look at the generation
+ * @work: see stop.c
  */
 struct gca_thread {
 	refcount_t refs;
 	struct gca_mutator core;
+	struct gca_shell *shell;
+	struct file *file;
 	struct task_struct *task;
+	struct gca_task *gt;
+	struct list_head on_task;
 	struct gca_pages pages;
+	void *regs;
+	bool counted;
+	u32 queued;
+	struct callback_head work;
 };
 
 /**
@@ -140,12 +190,22 @@ struct gca_lent {
  * @control: the control page; until death
  * @lock: layouts, roots, configuration
  * @cycle_lock: a cycle runs; outermost, so that an attach waits for its end
- * @map_lock: @state, @thread, and the mapping state below
+ * @map_lock: @state, and the mapping state below
  * @heap_mapped: the heap has been mapped, see gca_map_heap()
  * @control_vmas: the owner's mappings of the control page; 0 again: death
  * @control_mapped: it has been mapped
- * @thread: the attached thread, or NULL
+ * @threads: struct gca_thread by id; changes under @cycle_lock, its own lock is for
+ *	those who look one up
+ * @nr_threads: how many
  * @next_id: of the next mutator
+ * @stop_gen: stops begun
+ * @stop_rel: stops over; else one is under way
+ * @stop_engine: its enum gcarena_engine
+ * @stop_signal: of the signal engine
+ * @blame: id of the last thread that was not held in time
+ * @held: threads held by all stops
+ * @held_asleep: of them, those that slept
+ * @hold_wq: threads held by task work sleep here
  * @gate_wq: waits for the gate and for its operations
  * @pager_lock: the following
  * @pager: the thread in SERVE, or NULL
@@ -180,8 +240,17 @@ struct gca_shell {
 	bool heap_mapped;
 	bool control_mapped;
 	unsigned int control_vmas;
-	struct gca_thread *thread;
+
+	struct xarray threads;
+	u32 nr_threads;
 	u32 next_id;
+
+	u64 stop_gen, stop_rel;
+	u32 stop_engine;
+	int stop_signal;
+	u32 blame;
+	u64 held, held_asleep;
+	wait_queue_head_t hold_wq;
 
 	wait_queue_head_t gate_wq;
 
@@ -246,12 +315,22 @@ struct gca_call {
 	} u;
 };
 
+#ifdef GCA_HAVE_TASK_WORK
+#define GCA_F_TASKWORK	GCARENA_F_STOP_TASKWORK
+#else
+#define GCA_F_TASKWORK	0
+#endif
+
+/* What INFO says and CREATE may ask for. */
+#define GCA_FEATURES	((IS_ENABLED(CONFIG_RSEQ) ? GCARENA_F_RSEQ : 0) | GCA_F_TASKWORK | \
+			 GCARENA_F_STOP_SIGNAL | GCARENA_F_THREADS)
+
 /* main.c */
 extern struct workqueue_struct *gca_wq;
 
 /* params.c */
 extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
-extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug;
+extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop;
 
 /* chardev.c */
 int gca_chardev_init(void);
@@ -285,15 +364,31 @@ void gca_process_put(struct gca_process *p, u64 reserve);
 unsigned int gca_process_arenas_left(void);
 void gca_process_add(struct gca_process *p, struct gca_shell *s);
 void gca_process_del(struct gca_process *p, struct gca_shell *s);
+u32 gca_engine_default(u32 wish);
+int gca_process_wish(struct gca_process *p, u32 wish);
+int gca_process_engine(struct gca_process *p, bool counted);
+struct gca_task *gca_task_find(struct gca_process *p, struct task_struct *task);
+int gca_task_join(struct gca_process *p, struct gca_thread *t);
+void gca_task_leave(struct gca_process *p, struct gca_thread *t);
+bool gca_attached(struct gca_shell *s);
+
+/* stop.c */
+void gca_hold_init(struct gca_thread *t);
+void gca_inside_enter(struct gca_process *p);
+void gca_inside_leave(struct gca_process *p);
+
+/* regs.c */
+void gca_regs_init(void);
+size_t gca_regs_bytes(void);
 
 /* mutator.c */
 struct gca_thread *gca_thread_mine(struct gca_shell *s, u32 id);
 struct gca_thread *gca_thread_get(struct gca_shell *s, u32 id);
 void gca_thread_put(struct gca_thread *t);
 void gca_thread_kill(struct gca_shell *s);
-int gca_thread_reap_clocked(struct gca_shell *s);
+int gca_threads_reap_clocked(struct gca_shell *s);
 u32 gca_wants(struct gca_shell *s);
-int gca_ioc_attach(struct gca_shell *s, struct gca_call *c);
+int gca_ioc_attach(struct gca_shell *s, struct gca_call *c, struct file *file);
 int gca_ioc_detach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_refill(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_large(struct gca_shell *s, struct gca_call *c);

@@ -2,9 +2,8 @@
 /*
  * lent.c: COLLECT: the calling thread runs a cycle and marks in it.
  *
- * The world is stopped by construction: an arena has at most one attached
- * thread, and it is the caller, inside this call; or nobody is attached.  An
- * unattached thread that asks while somebody is attached is refused.
+ * Any thread of the owner's may ask, attached or not; the attached ones are held by
+ * stop.c, the caller by being inside this call.
  *
  * Takes cycle_lock (killable) for the whole cycle: it marks, faults and waits for
  * the pager under it.  The algorithm is core/cycle.c; nothing here may know it.
@@ -34,24 +33,42 @@ static int gca_collect_async(struct gca_shell *s)
 	return 0;
 }
 
+/* The thread that was last not held in time, by the name that the caller knows it by. */
+static u32 gca_blame(struct gca_shell *s)
+{
+	struct gca_thread *t = s->blame ? gca_thread_get(s, s->blame) : NULL;
+	u32 tid = 0;
+
+	if (t) {
+		tid = task_pid_vnr(t->task);
+		gca_thread_put(t);
+	}
+	return tid;
+}
+
 static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
 {
+	struct gca_order o = {
+		.until = GCA_UNTIL_SWEPT,
+		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
+		.lent = true,
+		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
+	};
 	struct gca_arena *a = s->a;
-	enum gca_until until = GCA_UNTIL_SWEPT;
 	int ret;
 
 	lockdep_assert_held(&s->cycle_lock);
-	ret = gca_thread_reap_clocked(s);
+	ret = gca_threads_reap_clocked(s);
 	if (ret)
 		return ret;
-	if (s->thread && s->thread->task != current)
-		return -EBUSY;
 	if (arg->flags & GCARENA_COLLECT_UNTIL_MARKING)
-		until = GCA_UNTIL_MARKING;
+		o.until = GCA_UNTIL_MARKING;
 	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)
-		until = GCA_UNTIL_MARKED;
-	ret = gca_collect(a, until, !(arg->flags & GCARENA_COLLECT_PACED),
-			  arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC);
+		o.until = GCA_UNTIL_MARKED;
+	/* Many threads see the trigger reached; the first one's cycle is everybody's. */
+	if (o.forced || gca_cycle_wanted(a))
+		ret = gca_collect(a, &o);
+	arg->blame = gca_blame(s);
 	if (ret)
 		return ret;
 	arg->cycle = READ_ONCE(a->control->cycle);
@@ -64,9 +81,9 @@ static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
  * gca_ioc_collect() - GCARENA_IOC_COLLECT
  *
  * Return: 0, also for a void cycle, which @result tells; -ENXIO before heap and
- * control page are mapped, -EBUSY if another thread is attached, -EAGAIN if root
- * ranges kept changing, -EINVAL, -ENOMEM, -ESRCH if the arena died meanwhile, -EINTR
- * if the caller is being killed.
+ * control page are mapped, -EAGAIN if root ranges kept changing, -ETIMEDOUT if a
+ * thread, named by @blame, could not be held; -EINVAL, -ENOMEM, -ESRCH if the arena
+ * died meanwhile, -EINTR if the caller is being killed.
  */
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 {
@@ -75,7 +92,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	bool mapped;
 	int ret;
 
-	if (arg->flags & ~GCA_COLLECT_ALL ||
+	if (arg->flags & ~GCA_COLLECT_ALL || arg->__reserved ||
 	    hweight32(arg->flags & ~GCARENA_COLLECT_PACED) > 1)
 		return -EINVAL;
 	spin_lock(&s->map_lock);

@@ -34,6 +34,7 @@ static int __init gca_init(void)
 {
 	int ret;
 
+	gca_regs_init();
 	gca_wq = alloc_workqueue("gcarena", WQ_UNBOUND, 0);
 	if (!gca_wq)
 		return -ENOMEM;

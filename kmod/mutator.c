@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mutator.c: a thread attaches, allocates, detaches.
+ * mutator.c: threads attach, allocate, detach.
  *
  * Only the attached thread may act as its mutator: the id in a call is compared
  * with the caller, so a call needs no lock against detach.  A thread that has
- * exited is detached by whoever next needs the place.
+ * exited is detached by the next cycle or attach: it runs no user code any more,
+ * its ring is drained and its spans are taken back by us.
  *
- * In this release an arena has one attached thread.  Attach and detach take
- * cycle_lock (killable): the set of mutators does not change during a cycle of
- * somebody else's.  map_lock protects the pointer.
+ * Attach and detach take cycle_lock (killable): the set of mutators does not change
+ * during a cycle.  Looking a thread up takes the lock of the xarray only.
  *
  * It may not read the mutator area: that is the core's, which trusts nothing in
  * it.
  */
+#include <linux/file.h>
 #include <linux/nospec.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -28,24 +29,31 @@ struct gca_thread *gca_thread_get(struct gca_shell *s, u32 id)
 {
 	struct gca_thread *t;
 
-	spin_lock(&s->map_lock);
-	t = s->thread;
-	if (t && t->core.id == id)
+	xa_lock(&s->threads);
+	t = xa_load(&s->threads, id);
+	if (t)
 		refcount_inc(&t->refs);
-	else
-		t = NULL;
-	spin_unlock(&s->map_lock);
+	xa_unlock(&s->threads);
 	return t;
+}
+
+static void gca_thread_free(struct gca_thread *t)
+{
+	struct file *file = t->file;
+
+	if (t->pages.n)
+		gca_pages_fini(&t->pages);
+	put_task_struct(t->task);
+	kvfree(t->regs);
+	kfree(t);
+	fput(file);	/* not at once: the shell outlives this call */
 }
 
 /** gca_thread_put() - the opposite; may be called under mmap_lock */
 void gca_thread_put(struct gca_thread *t)
 {
-	if (!refcount_dec_and_test(&t->refs))
-		return;
-	gca_pages_fini(&t->pages);
-	put_task_struct(t->task);
-	kfree(t);
+	if (refcount_dec_and_test(&t->refs))
+		gca_thread_free(t);
 }
 
 /*
@@ -57,22 +65,19 @@ struct gca_thread *gca_thread_mine(struct gca_shell *s, u32 id)
 {
 	struct gca_thread *t;
 
-	spin_lock(&s->map_lock);
-	t = s->thread;
-	if (t && (t->core.id != id || t->task != current))
+	xa_lock(&s->threads);
+	t = xa_load(&s->threads, id);
+	if (t && t->task != current)
 		t = NULL;
-	spin_unlock(&s->map_lock);
+	xa_unlock(&s->threads);
 	return t;
 }
 
-static void gca_thread_unlink(struct gca_shell *s)
+static void gca_thread_unlink(struct gca_shell *s, struct gca_thread *t)
 {
-	struct gca_thread *t;
-
-	spin_lock(&s->map_lock);
-	t = s->thread;
-	s->thread = NULL;
-	spin_unlock(&s->map_lock);
+	xa_erase(&s->threads, t->core.id);
+	WRITE_ONCE(s->nr_threads, s->nr_threads - 1);
+	gca_task_leave(s->process, t);
 	gca_mutator_fini(&t->core);
 	gca_thread_put(t);
 }
@@ -80,31 +85,47 @@ static void gca_thread_unlink(struct gca_shell *s)
 /** gca_thread_kill() - at death: nobody can see the arena any more */
 void gca_thread_kill(struct gca_shell *s)
 {
-	if (s->thread)
-		gca_thread_unlink(s);
+	struct gca_thread *t;
+	unsigned long id;
+
+	xa_for_each(&s->threads, id, t)
+		gca_thread_unlink(s, t);
+	xa_destroy(&s->threads);
 }
 
 /*
- * gca_thread_reap_clocked() - detach a thread that has exited without doing so
+ * gca_threads_reap_clocked() - detach the threads that have exited without doing so
  *
- * It runs no user code any more: its ring is drained and its spans are taken
- * back by us.  Return: 0; -EINTR, -ESRCH from the gate.
+ * Return: 0; -EINTR, -ESRCH from the gate.
  */
-int gca_thread_reap_clocked(struct gca_shell *s)
+int gca_threads_reap_clocked(struct gca_shell *s)
 {
-	struct gca_thread *t = s->thread;
+	struct gca_thread *t;
+	unsigned long id;
 	int ret;
 
 	lockdep_assert_held(&s->cycle_lock);
-	if (!t || !(READ_ONCE(t->task->flags) & PF_EXITING))
-		return 0;
-	ret = gca_mutator_detach(&t->core);
-	if (!ret)
-		gca_thread_unlink(s);
-	return ret;
+	xa_for_each(&s->threads, id, t) {
+		if (!(READ_ONCE(t->task->flags) & PF_EXITING))
+			continue;
+		ret = gca_mutator_detach(&t->core);
+		if (ret)
+			return ret;
+		gca_thread_unlink(s, t);
+	}
+	return 0;
 }
 
 /* ----------------------------------------------------------------- attach, detach */
+
+static bool gca_has_rseq(const struct task_struct *task)
+{
+#ifdef CONFIG_RSEQ
+	return task->rseq;
+#else
+	return false;
+#endif
+}
 
 static bool gca_bounds_bad(u64 lo, u64 hi, bool optional)
 {
@@ -116,7 +137,8 @@ static bool gca_bounds_bad(u64 lo, u64 hi, bool optional)
 
 static int gca_check_attach(const struct gcarena_attach *arg)
 {
-	if (arg->flags || gca_bounds_bad(arg->stack_lo, arg->stack_hi, false) ||
+	if (arg->flags & ~GCARENA_ATTACH_COUNTER ||
+	    gca_bounds_bad(arg->stack_lo, arg->stack_hi, false) ||
 	    gca_bounds_bad(arg->altstack_lo, arg->altstack_hi, true) ||
 	    gca_bounds_bad(arg->tls_lo, arg->tls_hi, true))
 		return -EINVAL;
@@ -126,22 +148,31 @@ static int gca_check_attach(const struct gcarena_attach *arg)
 	return 0;
 }
 
-static struct gca_thread *gca_thread_new(struct gca_shell *s, const struct gcarena_attach *arg)
+static struct gca_thread *gca_thread_new(struct gca_shell *s, const struct gcarena_attach *arg,
+					 struct file *file)
 {
 	u32 nr_slots = arg->nr_slots ?: GCARENA_SLOTS_MAX;
 	struct gca_thread *t;
-	int ret;
+	int ret = -ENOMEM;
 
 	t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
 	if (!t)
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&t->refs, 1);
+	t->shell = s;
+	t->file = get_file(file);
+	t->task = get_task_struct(current);
+	t->regs = kvzalloc(2 * gca_regs_bytes(), GFP_KERNEL_ACCOUNT);
+	if (!t->regs)
+		goto err;
 	ret = gca_pages_init(&t->pages, gca_mutator_bytes(nr_slots));
 	if (ret)
-		goto err_free;
+		goto err;
 	ret = gca_mutator_init(&t->core, s->a, nr_slots, t->pages.addr);
 	if (ret)
-		goto err_pages;
+		goto err;
+	gca_hold_init(t);
+	t->counted = arg->flags & GCARENA_ATTACH_COUNTER || !gca_has_rseq(current);
 	t->core.port = t;
 	t->core.stack_lo = arg->stack_lo;
 	t->core.stack_hi = arg->stack_hi;
@@ -149,13 +180,9 @@ static struct gca_thread *gca_thread_new(struct gca_shell *s, const struct gcare
 	t->core.altstack_hi = arg->altstack_hi;
 	t->core.tls_lo = arg->tls_lo;
 	t->core.tls_hi = arg->tls_hi;
-	t->task = get_task_struct(current);
 	return t;
-
-err_pages:
-	gca_pages_fini(&t->pages);
-err_free:
-	kfree(t);
+err:
+	gca_thread_free(t);
 	return ERR_PTR(ret);
 }
 
@@ -165,40 +192,53 @@ static int gca_attach_clocked(struct gca_shell *s, struct gca_call *c, struct gc
 	int ret;
 
 	lockdep_assert_held(&s->cycle_lock);
-	ret = gca_thread_reap_clocked(s);
+	ret = gca_threads_reap_clocked(s);
 	if (ret)
 		return ret;
-	if (s->thread)
-		return s->thread->task == current ? -EEXIST : -EBUSY;
-	if (s->next_id == U32_MAX)
+	if (gca_attached(s))
+		return -EEXIST;
+	if (s->next_id == U32_MAX || s->nr_threads >= GCARENA_THREADS_MAX)
 		return -ENOSPC;
+	ret = gca_process_engine(s->process, t->counted);
+	if (ret)
+		return ret;
 
 	t->core.id = s->next_id;
 	arg->id = t->core.id;
 	arg->map_offset = GCA_MUTATOR_OFFSET + arg->id * GCA_MUTATOR_STRIDE;
 	arg->map_size = (u64)t->pages.n << PAGE_SHIFT;
+	ret = xa_reserve(&s->threads, arg->id, GFP_KERNEL_ACCOUNT);
+	if (ret)
+		return ret;
+	ret = gca_task_join(s->process, t);
+	if (ret)
+		goto err_slot;
 	ret = gca_call_out(c);
+	if (!ret)
+		ret = gca_mutator_attach(&t->core);
 	if (ret)
-		return ret;
-	ret = gca_mutator_attach(&t->core);
-	if (ret)
-		return ret;
+		goto err_task;
 	s->next_id++;
-	spin_lock(&s->map_lock);
-	s->thread = t;
-	spin_unlock(&s->map_lock);
+	WRITE_ONCE(s->nr_threads, s->nr_threads + 1);
+	xa_store(&s->threads, arg->id, t, GFP_NOWAIT);	/* reserved: it cannot fail */
 	return 0;
+
+err_task:
+	gca_task_leave(s->process, t);
+err_slot:
+	xa_release(&s->threads, arg->id);
+	return ret;
 }
 
 /*
  * gca_ioc_attach() - GCARENA_IOC_ATTACH
  *
  * Return: 0; -ENXIO before heap and control page are mapped, -EEXIST if the caller
- * is attached, -EBUSY if another thread is, -ENOSPC if there are no more ids,
- * -EINVAL, -ENOMEM, -EFAULT; -ESRCH if the arena died meanwhile, -EINTR if the
- * caller is being killed.
+ * is attached, -EOPNOTSUPP if its critical sections are counted and its process is
+ * bound to task work, -ENOSPC with GCARENA_THREADS_MAX threads, -EINVAL, -ENOMEM,
+ * -EFAULT; -ESRCH if the arena died meanwhile, -EINTR if the caller is being killed.
  */
-int gca_ioc_attach(struct gca_shell *s, struct gca_call *c)
+int gca_ioc_attach(struct gca_shell *s, struct gca_call *c, struct file *file)
 {
 	struct gca_thread *t;
 	bool mapped;
@@ -212,7 +252,7 @@ int gca_ioc_attach(struct gca_shell *s, struct gca_call *c)
 	spin_unlock(&s->map_lock);
 	if (!mapped)
 		return -ENXIO;
-	t = gca_thread_new(s, &c->u.attach);
+	t = gca_thread_new(s, &c->u.attach, file);
 	if (IS_ERR(t))
 		return PTR_ERR(t);
 	ret = mutex_lock_killable(&s->cycle_lock);
@@ -248,7 +288,7 @@ int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 	t = gca_thread_mine(s, arg->id);
 	ret = t ? gca_mutator_detach(&t->core) : -EPERM;
 	if (!ret)
-		gca_thread_unlink(s);
+		gca_thread_unlink(s, t);
 	mutex_unlock(&s->cycle_lock);
 	return ret;
 }
@@ -299,24 +339,20 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 /*
  * gca_ioc_large() - GCARENA_IOC_LARGE
  *
- * Return: 0; -EPERM if the caller is not attached, -ENOSPC if no run of free pages is
+ * Return: 0; -EPERM if the caller is not this mutator, -ENOSPC if no run of free pages is
  * that long, -EINVAL, -ENOMEM; -ESRCH if the arena died meanwhile, -EINTR if the
  * caller is being killed.
  */
 int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 {
 	struct gcarena_large *arg = &c->u.large;
-	bool mine;
 	int ret;
 
-	if (arg->flags || !arg->bytes || arg->kind >= GCARENA_NR_KINDS)
+	if (arg->flags || arg->__reserved || !arg->bytes || arg->kind >= GCARENA_NR_KINDS)
 		return -EINVAL;
 	if (arg->kind != GCARENA_PRECISE && arg->layout)
 		return -EINVAL;
-	spin_lock(&s->map_lock);
-	mine = s->thread && s->thread->task == current;
-	spin_unlock(&s->map_lock);
-	if (!mine)
+	if (!gca_thread_mine(s, arg->id))
 		return -EPERM;
 	ret = gca_large(s->a, arg->bytes, arg->kind, arg->layout, &arg->addr, &arg->flags);
 	if (!ret)
@@ -336,7 +372,8 @@ int gca_ioc_settle(struct gca_shell *s, struct gca_call *c)
 	struct gca_thread *t;
 	int ret = 0;
 
-	if (arg->flags & ~GCARENA_SETTLE_FLUSH || arg->__reserved)
+	/* PARK is done by leaving: gca_inside_leave(). */
+	if (arg->flags & ~(GCARENA_SETTLE_FLUSH | GCARENA_SETTLE_PARK) || arg->__reserved)
 		return -EINVAL;
 	t = gca_thread_mine(s, arg->id);
 	if (!t)

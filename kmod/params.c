@@ -38,20 +38,23 @@ GCA_UINT_PARAM(age_limit_ms, gca_age_limit_ms, 120000, 10, 86400000,
 GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,
 	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss (default 0)");
 
-/*
- * Which engine holds threads.  With at most one attached thread nothing needs to
- * be held, so there is no engine yet and nothing but "auto" can be asked for.
- */
-static const char *const gca_stop_name[] = { "auto", "signal", "taskwork" };
-static unsigned int gca_stop;
+/* Which engine holds threads: by enum gcarena_engine.  For processes yet to attach. */
+static const char *const gca_stop_name[] = {
+	[GCARENA_ENGINE_NONE] = "auto",
+	[GCARENA_ENGINE_SIGNAL] = "signal",
+	[GCARENA_ENGINE_TASKWORK] = "taskwork",
+	NULL
+};
+
+unsigned int gca_stop;
 
 static int gca_set_stop(const char *val, const struct kernel_param *kp)
 {
-	int i = sysfs_match_string(gca_stop_name, val);
+	int i = __sysfs_match_string(gca_stop_name, -1, val);
 
 	if (i < 0)
 		return i;
-	if (i)
+	if (i == GCARENA_ENGINE_TASKWORK && !GCA_F_TASKWORK)
 		return -EOPNOTSUPP;
 	*(unsigned int *)kp->arg = i;
 	return 0;
@@ -67,4 +70,4 @@ static const struct kernel_param_ops gca_ops_stop = {
 	.get = gca_get_stop,
 };
 module_param_cb(stop, &gca_ops_stop, &gca_stop, 0644);
-MODULE_PARM_DESC(stop, "Stop engine: auto, signal or taskwork (default auto; no other in this release)");
+MODULE_PARM_DESC(stop, "Stop engine of processes that attach from now on: auto, signal or taskwork (default auto)");

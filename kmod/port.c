@@ -8,10 +8,8 @@
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
-#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
@@ -21,12 +19,6 @@
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
-
-/* The x86-64 ABI: leaf functions keep values below the stack pointer. */
-#define GCA_RED_ZONE	128
-
-/* Of an unknown stack, in bytes. */
-#define GCA_STACK_MAX	(8ULL << 20)
 
 static struct gca_shell *gca_shell_of(struct gca_arena *a)
 {
@@ -92,71 +84,7 @@ int gca_port_unreadable(struct gca_arena *a, u64 addr)
 	return ret;
 }
 
-/* ------------------------------------------------------------------------ stops */
-
-/*
- * The only attached thread is the caller, in COLLECT, or nobody is attached:
- * gca_ioc_collect() has seen to it and cycle_lock keeps it so.
- */
-int gca_port_stop(struct gca_arena *a)
-{
-	struct gca_shell *s = gca_shell_of(a);
-
-	lockdep_assert_held(&s->cycle_lock);
-	if (WARN_ON_ONCE(s->thread && s->thread->task != current))
-		return -EBUSY;
-	return 0;
-}
-
-void gca_port_start(struct gca_arena *a)
-{
-}
-
-/*
- * The caller runs on a stack that nobody told us of, or on the alternate signal
- * stack, which it may have set after its attach: from the stack pointer to the
- * end of the mapping it is in, at most GCA_STACK_MAX.
- */
-static void gca_other_stack(u64 sp, struct gca_stack *st)
-{
-	struct mm_struct *mm = current->mm;
-	struct vm_area_struct *vma;
-
-	/* Killed: the cycle becomes void. */
-	if (mmap_read_lock_killable(mm))
-		return;
-	vma = vma_lookup(mm, sp);
-	if (vma) {
-		st->alt_lo = max_t(u64, ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64)), vma->vm_start);
-		st->alt_hi = min_t(u64, st->alt_lo + GCA_STACK_MAX, vma->vm_end);
-	}
-	mmap_read_unlock(mm);
-}
-
-void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
-{
-	struct gca_thread *t = m->port;
-	const struct pt_regs *regs = task_pt_regs(t->task);
-	const u64 reg[] = {
-		regs->r15, regs->r14, regs->r13, regs->r12, regs->r11,
-		regs->r10, regs->r9, regs->r8, regs->bp, regs->bx,
-		regs->ax, regs->cx, regs->dx, regs->si, regs->di,
-	};
-	u64 sp = regs->sp;
-
-	BUILD_BUG_ON(ARRAY_SIZE(reg) > ARRAY_SIZE(st->regs));
-	memcpy(st->regs, reg, sizeof(reg));
-	st->nr_regs = ARRAY_SIZE(reg);
-	st->hi = m->stack_hi;
-	st->lo = m->stack_lo;
-	if (sp >= m->stack_lo && sp < m->stack_hi) {
-		if (sp - m->stack_lo > GCA_RED_ZONE)
-			st->lo = ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64));
-		return;
-	}
-	/* In a signal handler or a fiber: the thread's own is scanned whole, too. */
-	gca_other_stack(sp, st);
-}
+/* -------------------------------------------------------------------- the gate */
 
 int gca_port_gate_wait(struct gca_arena *a)
 {
@@ -188,6 +116,19 @@ bool gca_port_relax(struct gca_arena *a)
 
 /* COLLECT asks for the scan itself, by gca_port_pager_scans(). */
 void gca_port_missed(struct gca_arena *a)
+{
+}
+
+/* There are no workers: COLLECT's caller marks. */
+void gca_port_work(struct gca_arena *a)
+{
+}
+
+void gca_port_idle(struct gca_arena *a)
+{
+}
+
+void gca_port_run_workers(struct gca_arena *a)
 {
 }
 

@@ -3,9 +3,10 @@
  * process.c: one struct gca_process for each mm that has arenas, and what each
  * user has.
  *
- * Takes gca_processes_lock, and process->lock for the list of arenas; neither
- * inside the other here.  It may not touch user memory or wait for anybody: the
- * mm is held as an identity (mmgrab), so a process may exit whenever it likes.
+ * Takes gca_processes_lock, process->lock for the list of arenas and the choice of
+ * the engine, and tasks_lock; none inside another here.  It may not touch user memory
+ * or wait for anybody: the mm is held as an identity (mmgrab), so a process may exit
+ * whenever it likes.
  *
  * Users are counted by kuid, so the sub-uids of a user namespace count apart.
  */
@@ -94,6 +95,11 @@ static struct gca_process *gca_process_new(struct mm_struct *mm)
 	p->mm = mm;
 	mutex_init(&p->lock);
 	INIT_LIST_HEAD(&p->shells);
+	spin_lock_init(&p->tasks_lock);
+	hash_init(p->tasks);
+	atomic_set(&p->signal_stops, 0);
+	init_waitqueue_head(&p->hold_wq);
+	init_waitqueue_head(&p->arrive_wq);
 	hash_add(gca_processes, &p->link, (unsigned long)mm);
 	return p;
 }
@@ -174,4 +180,147 @@ void gca_process_del(struct gca_process *p, struct gca_shell *s)
 	mutex_lock(&p->lock);
 	list_del_init(&s->link);
 	mutex_unlock(&p->lock);
+}
+
+/* ------------------------------------------------------------------ stop engine */
+
+/** gca_engine_default() - what a process gets that asks for @wish, GCARENA_CREATE_* */
+u32 gca_engine_default(u32 wish)
+{
+	bool work = GCA_FEATURES & GCARENA_F_STOP_TASKWORK;
+
+	if (wish & GCARENA_CREATE_SIGNAL || READ_ONCE(gca_stop) == GCARENA_ENGINE_SIGNAL || !work)
+		return GCARENA_ENGINE_SIGNAL;
+	return GCARENA_ENGINE_TASKWORK;
+}
+
+/*
+ * gca_process_wish() - an arena asks for an engine
+ *
+ * Return: 0; -EOPNOTSUPP if the module does not have or allow it, -EBUSY if another
+ * arena of the process has asked for another.
+ */
+int gca_process_wish(struct gca_process *p, u32 wish)
+{
+	u32 only = READ_ONCE(gca_stop);
+	int ret = 0;
+
+	if (wish & GCARENA_CREATE_TASKWORK &&
+	    (!(GCA_FEATURES & GCARENA_F_STOP_TASKWORK) || only == GCARENA_ENGINE_SIGNAL))
+		return -EOPNOTSUPP;
+	if (wish & GCARENA_CREATE_SIGNAL && only == GCARENA_ENGINE_TASKWORK)
+		return -EOPNOTSUPP;
+	mutex_lock(&p->lock);
+	if (wish && p->engine && p->engine != gca_engine_default(wish))
+		ret = -EBUSY;
+	else if (wish && p->wish && p->wish != wish)
+		ret = -EBUSY;
+	else if (wish)
+		p->wish = wish;
+	mutex_unlock(&p->lock);
+	return ret;
+}
+
+/*
+ * gca_process_engine() - a thread attaches: what holds it?
+ *
+ * Decided by the first one; a thread whose sections are counted moves the process to
+ * signals, because task work could hold it inside one.  A stop of another arena goes
+ * on with the engine it began with.
+ *
+ * Return: 0, or -EOPNOTSUPP if the process is bound to task work.
+ */
+int gca_process_engine(struct gca_process *p, bool counted)
+{
+	struct gca_shell *s;
+	u32 engine;
+	int ret = 0;
+
+	mutex_lock(&p->lock);
+	engine = p->engine ?: gca_engine_default(p->wish);
+	if (counted && engine == GCARENA_ENGINE_TASKWORK) {
+		if (p->wish & GCARENA_CREATE_TASKWORK ||
+		    READ_ONCE(gca_stop) == GCARENA_ENGINE_TASKWORK)
+			ret = -EOPNOTSUPP;
+		else
+			engine = GCARENA_ENGINE_SIGNAL;
+	}
+	if (!ret) {
+		WRITE_ONCE(p->engine, engine);
+		list_for_each_entry(s, &p->shells, link)
+			WRITE_ONCE(s->a->control->engine, engine);
+	}
+	mutex_unlock(&p->lock);
+	return ret;
+}
+
+/* -------------------------------------------------------------- attached threads */
+
+/** gca_task_find() - a thread of @p that is attached to something, or NULL; under RCU */
+struct gca_task *gca_task_find(struct gca_process *p, struct task_struct *task)
+{
+	struct gca_task *gt;
+
+	hash_for_each_possible_rcu(p->tasks, gt, link, (unsigned long)task,
+				   lockdep_is_held(&p->tasks_lock))
+		if (gt->task == task)
+			return gt;
+	return NULL;
+}
+
+/** gca_task_join() - the calling thread attaches to one arena more.  Return: 0 or -ENOMEM */
+int gca_task_join(struct gca_process *p, struct gca_thread *t)
+{
+	struct gca_task *new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT), *gt;
+
+	if (!new)
+		return -ENOMEM;
+	new->task = t->task;
+	new->inside = true;	/* it is in ATTACH */
+	INIT_LIST_HEAD(&new->threads);
+	spin_lock(&p->tasks_lock);
+	gt = gca_task_find(p, t->task);
+	if (!gt) {
+		gt = new;
+		new = NULL;
+		hash_add_rcu(p->tasks, &gt->link, (unsigned long)t->task);
+	}
+	list_add(&t->on_task, &gt->threads);
+	t->gt = gt;
+	spin_unlock(&p->tasks_lock);
+	kfree(new);
+	return 0;
+}
+
+/** gca_task_leave() - by the thread itself, or after its end */
+void gca_task_leave(struct gca_process *p, struct gca_thread *t)
+{
+	struct gca_task *gt = t->gt;
+	bool last;
+
+	spin_lock(&p->tasks_lock);
+	list_del(&t->on_task);
+	last = list_empty(&gt->threads);
+	if (last)
+		hash_del_rcu(&gt->link);
+	spin_unlock(&p->tasks_lock);
+	if (last)
+		kfree_rcu(gt, rcu);
+}
+
+/** gca_attached() - is the calling thread attached to this arena? */
+bool gca_attached(struct gca_shell *s)
+{
+	struct gca_process *p = s->process;
+	struct gca_thread *t;
+	struct gca_task *gt;
+	bool found = false;
+
+	spin_lock(&p->tasks_lock);
+	gt = gca_task_find(p, current);
+	if (gt)
+		list_for_each_entry(t, &gt->threads, on_task)
+			found |= t->shell == s;
+	spin_unlock(&p->tasks_lock);
+	return found;
 }

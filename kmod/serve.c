@@ -231,8 +231,8 @@ int gca_ioc_serve(struct gca_shell *s, struct gca_call *c)
 		return -EINVAL;
 	spin_lock(&s->map_lock);
 	mapped = s->heap_mapped && s->control_mapped;
-	attached = s->thread && s->thread->task == current;
 	spin_unlock(&s->map_lock);
+	attached = gca_attached(s);
 	if (!mapped)
 		return -ENXIO;
 	/* The pager must not be waited for by a stop; alone it may serve itself. */

@@ -50,7 +50,7 @@ struct gca_counter {
 static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("cycles", cycles, true),
 	GCA_COUNTER("forced", forced, true),
-	{ { .name = "postponed_stops", .mode = 0400 }, GCA_NO_VALUE, false },
+	GCA_COUNTER("postponed_stops", postponed, true),
 	GCA_COUNTER("voided", voided, true),
 	GCA_COUNTER("last_void_reason", last_void, false),
 	GCA_COUNTER("live", live, false),
@@ -60,6 +60,13 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("stops", stops, true),
 	GCA_COUNTER("stop_ns_max", stop_ns_max, false),
 	GCA_COUNTER("stop_ns_total", stop_ns_total, true),
+	GCA_COUNTER("stop_ns_p50", stop_ns_p50, false),
+	GCA_COUNTER("stop_ns_p99", stop_ns_p99, false),
+	GCA_COUNTER("hold_ns_max", hold_ns_max, false),
+	GCA_COUNTER("hold_ns_total", hold_ns_total, true),
+	GCA_COUNTER("held", held, true),
+	GCA_COUNTER("held_asleep", held_asleep, true),
+	GCA_COUNTER("threads", threads, false),
 	GCA_COUNTER("mark_ns_collect", mark_ns[0], true),
 	GCA_COUNTER("mark_ns_serve", mark_ns[1], true),
 	GCA_COUNTER("sweep_ns", sweep_ns, true),
@@ -232,14 +239,18 @@ static void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *s
  */
 void gca_stats_take(struct gca_shell *s, struct gcarena_stats *st)
 {
-	unsigned int pages = s->control.n;
+	u64 pages = s->control.n;
+	struct gca_thread *t;
+	unsigned long id;
 
-	spin_lock(&s->map_lock);
-	if (s->thread)
-		pages += s->thread->pages.n;
-	spin_unlock(&s->map_lock);
+	xa_lock(&s->threads);
+	xa_for_each(&s->threads, id, t)
+		pages += t->pages.n;
+	xa_unlock(&s->threads);
 	gca_stats_read(s->a, st);
-	st->metadata += (u64)pages << PAGE_SHIFT;
+	st->metadata += pages << PAGE_SHIFT;
+	st->held = READ_ONCE(s->held);
+	st->held_asleep = READ_ONCE(s->held_asleep);
 	gca_stats_publish(s, st);
 }
 

@@ -71,6 +71,7 @@ int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *con
 	a->percent = GCA_PERCENT;
 	a->heap_min = GCA_HEAP_MIN;
 	a->deadline = U64_MAX;
+	a->stop_wait = GCA_STOP_WAIT;
 	for (i = 0; i < GCARENA_NR_SPAN_CLASSES; i++)
 		central_init(&a->central[i]);
 	central_init(&a->large);
@@ -244,6 +245,13 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->stop_ns_total = READ_ONCE(t->stop_ns_total);
 	s->mark_ns[0] = atomic64_read(&t->mark_ns[0]);
 	s->mark_ns[1] = atomic64_read(&t->mark_ns[1]);
+	s->worker_ns = atomic64_read(&t->mark_ns[GCA_MARK_WORKER]);
+	s->postponed = READ_ONCE(t->postponed);
+	s->hold_ns_max = READ_ONCE(t->hold_ns_max);
+	s->hold_ns_total = READ_ONCE(t->hold_ns_total);
+	s->stop_ns_p50 = gca_stop_quantile(t, 500);
+	s->stop_ns_p99 = gca_stop_quantile(t, 990);
+	s->threads = READ_ONCE(a->nr_mutators);
 	s->sweep_ns = atomic64_read(&t->sweep_ns);
 	s->marked_objects = atomic64_read(&t->marked_objects);
 	s->marked_bytes = atomic64_read(&t->marked_bytes);

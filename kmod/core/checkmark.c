@@ -350,14 +350,15 @@ void gca_check_run(struct gca_arena *a, bool ran)
 		check_range(a, roots->range[i].start, roots->range[i].start + roots->range[i].len,
 			    ran);
 	list_for_each_entry(m, &a->mutators, link) {
+		memset(&s, 0, sizeof(s));
+		if (gca_port_stack(a, m, &s))
+			continue;	/* on its way out, or just now not to be read */
 		check_range(a, m->tls_lo, m->tls_hi, ran);
 		if (ran)
 			continue;
-		memset(&s, 0, sizeof(s));
-		gca_port_stack(a, m, &s);
 		check_root(a, s.regs, s.nr_regs, 0, false);
-		check_range(a, s.lo, s.hi, false);
-		check_range(a, s.alt_lo, s.alt_hi, false);
+		for (i = 0; i < s.nr_areas; i++)
+			check_range(a, s.area[i].lo, s.area[i].hi, false);
 	}
 	while (ck->deep && !ck->stop)
 		check_deep(a);

@@ -36,6 +36,7 @@
 #define GCA_MAX_NELEMS		512
 #define GCA_CLASS_LARGE		127		/* in the size-class field of a page word */
 #define GCA_REFILL_MAX		32
+#define GCA_STOP_WAIT		2000000		/* of the first attempt at a stop, ns */
 #define GCA_HEAP_MIN		(4UL << 20)	/* Go's heapMinimum */
 #define GCA_PERCENT		100		/* Go's GOGC */
 
@@ -387,6 +388,7 @@ struct gca_layout {
  * @leaves: unreadable pages
  * @batches: windows opened
  * @waited_ns: asleep, waiting for the pager
+ * @slice_end: time to stop and publish, by gca_port_now(); 0: none
  *
  * While a worker owns entries (in any member) it is counted in
  * gca_arena.markers.
@@ -406,9 +408,18 @@ struct gca_worker {
 	u64 nr_missed, leaves;
 	unsigned int batches;
 	u64 waited_ns;
+	u64 slice_end;
 };
 
 /* -------------------------------------------------------------------- arena */
+
+/* What workers are to do, see work.c. */
+enum gca_work {
+	GCA_WORK_NONE,
+	GCA_WORK_ROOTS,		/* root jobs, and nothing of what they find */
+	GCA_WORK_MARK,
+	GCA_WORK_SWEEP,
+};
 
 enum gca_job_state {
 	GCA_JOB_TODO,
@@ -416,6 +427,16 @@ enum gca_job_state {
 	GCA_JOB_DONE,
 	GCA_JOB_MISSED,		/* some page was not there: scan again with faults */
 };
+
+/* Who marks: index of gca_totals.mark_ns. */
+enum gca_mark_mode {
+	GCA_MARK_COLLECT,	/* COLLECT's caller */
+	GCA_MARK_SERVE,		/* the pager */
+	GCA_MARK_WORKER,
+	GCA_NR_MARK_MODES,
+};
+
+#define GCA_STOP_BUCKETS	168	/* 4 an octave, from 1 ns to 2^42 */
 
 /**
  * struct gca_totals - counters; plain words have one writer, the cycle
@@ -430,7 +451,11 @@ enum gca_job_state {
  * @stop_ns_max: longest
  * @stop_ns_total: of all
  * @stop_ns_last: of the last
- * @mark_ns: time of marking, by COLLECT's callers [0] and by pagers [1]
+ * @stop_hist: stops by length, see gca_stop_bucket()
+ * @postponed: stops given up because a thread was not held in time
+ * @hold_ns_max: longest time from the beginning of a stop until all were held
+ * @hold_ns_total: of all stops
+ * @mark_ns: time of marking, by COLLECT's callers [0], by pagers [1], by workers [2]
  * @sweep_ns: time of gca_sweep_finish()
  * @marked_objects: by all cycles
  * @marked_bytes: by all cycles
@@ -448,7 +473,9 @@ struct gca_totals {
 	u64 live;
 	atomic64_t allocated, freed;
 	u64 stops, stop_ns_max, stop_ns_total, stop_ns_last;
-	atomic64_t mark_ns[2];
+	u32 stop_hist[GCA_STOP_BUCKETS];
+	u64 postponed, hold_ns_max, hold_ns_total;
+	atomic64_t mark_ns[GCA_NR_MARK_MODES];
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
 	atomic64_t missed, leaves, overflows;
@@ -485,7 +512,9 @@ struct gca_totals {
  * @nr_spans: spans in use
  * @void_reason: of the running cycle, the first one wins; 0: none
  * @marks_dirty: a void cycle's marks have not been cleared yet
- * @deadline: end of marking in a stop, by gca_port_now()
+ * @deadline: of the running cycle, by gca_port_now(): its age limit
+ * @stop_wait: how long the first attempt at a stop may take; set by the port
+ * @work: enum gca_work; what gca_port_run_workers() has them do
  * @stop_began: by gca_port_now()
  * @live_at_begin: @heap_live at the begin stop
  * @void_run: void cycles in a row
@@ -495,6 +524,7 @@ struct gca_totals {
  * @nr_full: buffers on @full, raised before one is put there
  * @nr_missed: likewise for @missed
  * @markers: workers that may own entries
+ * @markers_begun: how often one has begun, see gca_work_left()
  * @overflowed: spans under an overflow bit, raised before the bit is set
  * @overflow_chunks: a bit a chunk: some page has its overflow bit
  * @roots: the program's root ranges, replaced as a whole in operations
@@ -506,6 +536,7 @@ struct gca_totals {
  * @nr_range_jobs: of them, blocks of ranges; the rest are stacks
  * @next_job: next one to be claimed
  * @jobs_done: how many are done
+ * @jobs_missed: how many are to be done again
  * @heap_live: bytes marked by the last cycle, plus bytes handed out since
  * @cycle_marked: bytes marked by the running cycle
  * @heap_goal: @heap_live at which the next cycle should end
@@ -556,6 +587,8 @@ struct gca_arena {
 	u32 void_reason;
 	bool marks_dirty;
 	u64 deadline;
+	u64 stop_wait;
+	u32 work;
 	u64 stop_began;
 	u64 live_at_begin;
 	u32 void_run;
@@ -564,6 +597,7 @@ struct gca_arena {
 	atomic64_t full, free_bufs, missed;
 	atomic_t nr_full, nr_missed;
 	atomic_t markers;
+	atomic64_t markers_begun;
 	atomic_t overflowed;
 	u64 *overflow_chunks;
 
@@ -574,7 +608,7 @@ struct gca_arena {
 	struct gca_mutator **job_mutator;
 	size_t job_bytes;
 	u32 nr_jobs, nr_range_jobs;
-	atomic_t next_job, jobs_done;
+	atomic_t next_job, jobs_done, jobs_missed;
 
 	/* accounting and triggers */
 	atomic64_t heap_live;
@@ -604,6 +638,7 @@ void gca_meta_free(struct gca_arena *a, void *p, size_t bytes);
 
 /* op.c */
 int gca_op_begin(struct gca_arena *a);
+int gca_op_try(struct gca_arena *a);
 void gca_op_end(struct gca_arena *a);
 void gca_gate_close(struct gca_arena *a);
 void gca_gate_open(struct gca_arena *a);
@@ -629,12 +664,32 @@ int gca_settle(struct gca_mutator *m);
 /* cycle.c */
 enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
 
-int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns);
-int gca_collect(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns);
+/**
+ * struct gca_order - what gca_cycle_run() is to do
+ * @until: where to stop
+ * @forced: for the counters
+ * @lent: the caller is a thread of the owner's and marks; else workers do, and the
+ *	caller touches no memory of the owner's
+ * @timeout_ns: age limit; when it has passed the cycle is void
+ */
+struct gca_order {
+	enum gca_until until;
+	bool forced;
+	bool lent;
+	u64 timeout_ns;
+};
+
+int gca_cycle_run(struct gca_arena *a, const struct gca_order *o);
+int gca_collect(struct gca_arena *a, const struct gca_order *o);
+u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille);
+void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 
-/* drain.c: for the pager */
+/* work.c: for workers and for the pager */
+bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns);
+bool gca_work_there(struct gca_arena *a);
+bool gca_work_idle(struct gca_arena *a);
 int gca_missed_scan(struct gca_arena *a, unsigned int mode);
 bool gca_missed_pending(struct gca_arena *a);
 

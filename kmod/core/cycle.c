@@ -15,11 +15,12 @@
  *     e. Capture: plain roots, stacks and registers are scanned before any
  *        thread runs again.
  *  2. Mark.  Grey objects are scanned until none is left.
- *     In this release the world stays stopped and the marking is done by the
- *     thread that asked for the cycle (Go's gcstoptheworld=1); the pager scans
- *     what needs faults.  The structures are those of concurrent marking, and a
- *     caller may let the world run between 1 and 2 (GCA_UNTIL_MARKING): the
- *     deletion barrier and the black allocation keep the snapshot.
+ *     In this release the world stays stopped meanwhile (Go's gcstoptheworld=1).
+ *     Workers mark, or the thread that asked for the cycle does (gca_order.lent);
+ *     the pager scans what needs faults.  The structures are those of concurrent
+ *     marking, and a caller may let the world run between 1 and 2
+ *     (GCA_UNTIL_MARKING): the deletion barrier and the black allocation keep the
+ *     snapshot.
  *  3. Mark termination, inside the stop: rings, buffers, missed list, overflow
  *     bits and root jobs are all empty.  Then mark bits are final.  Every span
  *     becomes unswept, phase off, barrier off, the world runs.
@@ -31,6 +32,11 @@
  * path to it is scanned, or some pointer of the path was overwritten first;
  * then the overwriting store put the old value in a ring before it happened,
  * and termination does not end before the ring is empty.
+ *
+ * A stop that does not hold every thread in time is *postponed*: the world runs
+ * on, and it is tried again a while later, with more time.  Nothing is lost: a
+ * begin stop so given up has changed nothing, a later one leaves the phase at
+ * mark and the barrier on.
  *
  * A cycle that cannot go on is *void*: phase off, barrier off, its work thrown
  * away, nothing freed.  The marks it left are cleared before the next one
@@ -81,8 +87,12 @@ void gca_pace(struct gca_arena *a)
 /** gca_cycle_wanted() - has the heap reached its trigger? */
 bool gca_cycle_wanted(struct gca_arena *a)
 {
-	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF &&
-	       (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_trigger);
+	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
+
+	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
+		return live >= READ_ONCE(a->heap_trigger);
+	/* Somebody has begun one and lets it wait: it has grown as much again. */
+	return live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min));
 }
 
 /* --------------------------------------------------------------------- stops */
@@ -99,28 +109,90 @@ static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
 	gca_port_trace(a, GCA_TRACE_PHASE, phase, a->totals.cycles);
 }
 
+#define STOP_WAIT_MAX	100000000ULL	/* of one attempt, ns */
+#define BACKOFF		10		/* times what the attempt cost the world */
+#define BACKOFF_MAX	1000000000ULL
+
+static int postpone(struct gca_arena *a)
+{
+	u64 now = gca_port_now();
+
+	WRITE_ONCE(a->totals.postponed, a->totals.postponed + 1);
+	if (now > a->deadline)
+		return -ETIMEDOUT;
+	return gca_port_backoff(a, min(BACKOFF * (now - a->stop_began), BACKOFF_MAX));
+}
+
+/*
+ * Return: 0 with the world stopped; else it runs: -ETIMEDOUT if some thread was not
+ * held within the age limit, or what gca_port_stop() and gca_port_backoff() return.
+ */
 static int stop_world(struct gca_arena *a)
 {
+	struct gca_totals *t = &a->totals;
+	u64 wait = a->stop_wait, ns;
 	int err;
 
-	gca_gate_close(a);
-	a->stop_began = gca_port_now();
-	gca_port_trace(a, GCA_TRACE_STOP_BEGIN, a->totals.cycles, a->nr_mutators);
-	err = gca_port_stop(a);
-	if (err)
+	for (;;) {
+		gca_gate_close(a);
+		a->stop_began = gca_port_now();
+		gca_port_trace(a, GCA_TRACE_STOP_BEGIN, t->cycles, a->nr_mutators);
+		err = gca_port_stop(a, a->stop_began + wait);
+		if (!err)
+			break;
 		gca_gate_open(a);
-	return err;
+		if (err == -EAGAIN)
+			err = postpone(a);
+		if (err)
+			return err;
+		wait = min(2 * wait, STOP_WAIT_MAX);
+	}
+	ns = gca_port_now() - a->stop_began;
+	WRITE_ONCE(t->hold_ns_total, t->hold_ns_total + ns);
+	if (ns > t->hold_ns_max)
+		WRITE_ONCE(t->hold_ns_max, ns);
+	return 0;
+}
+
+/* Four buckets an octave: the two bits below the leading one tell them apart. */
+static unsigned int stop_bucket(u64 ns)
+{
+	unsigned int e = fls64(ns | 4) - 1;
+
+	return min_t(unsigned int, 4 * (e - 2) + ((ns | 4) >> (e - 2) & 3), GCA_STOP_BUCKETS - 1);
+}
+
+/** gca_stop_quantile() - length of a stop that @permille of all do not exceed, in ns */
+u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille)
+{
+	u64 n = 0, seen = 0;
+	unsigned int i;
+
+	for (i = 0; i < GCA_STOP_BUCKETS; i++)
+		n += READ_ONCE(t->stop_hist[i]);
+	if (!n)
+		return 0;
+	for (i = 0; i < GCA_STOP_BUCKETS; i++) {
+		seen += READ_ONCE(t->stop_hist[i]);
+		if (1000 * seen >= permille * n)
+			break;
+	}
+	/* The middle of the bucket. */
+	return ((9ULL + 2 * (i & 3)) << (i / 4)) / 2;
 }
 
 static void start_world(struct gca_arena *a)
 {
 	struct gca_totals *t = &a->totals;
+	unsigned int b;
 	u64 ns;
 
 	gca_port_start(a);
 	gca_gate_open(a);
 	ns = gca_port_now() - a->stop_began;
+	b = stop_bucket(ns);
 	WRITE_ONCE(t->stops, t->stops + 1);
+	WRITE_ONCE(t->stop_hist[b], t->stop_hist[b] + 1);
 	WRITE_ONCE(t->stop_ns_total, t->stop_ns_total + ns);
 	WRITE_ONCE(t->stop_ns_last, ns);
 	if (ns > t->stop_ns_max)
@@ -130,18 +202,54 @@ static void start_world(struct gca_arena *a)
 
 /* ------------------------------------------------------------- begin, 1a - 1d */
 
+static void work_discard(struct gca_arena *a)
+{
+	struct gca_wbuf *b;
+
+	while ((b = gca_wbuf_get_full(a)))
+		gca_wbuf_put_empty(a, b);
+	while ((b = gca_wbuf_get_missed(a)))
+		gca_wbuf_put_empty(a, b);
+}
+
+/*
+ * After a void cycle: as if it had never begun.  One of its markers may be asleep
+ * in a fault that nobody answers, and would mark when it wakes: until it has gone
+ * there is no other cycle.  It will find void_reason set, and go.
+ */
+#define UNDO_WAIT	10000000ULL	/* ns */
+
+static int cycle_clear(struct gca_arena *a)
+{
+	int err;
+
+	for (;;) {
+		gca_gate_close(a);
+		if (!atomic_read(&a->markers))
+			break;
+		gca_gate_open(a);
+		if (gca_port_now() > a->deadline)
+			return -ETIMEDOUT;
+		err = gca_port_backoff(a, UNDO_WAIT);
+		if (err)
+			return err;
+	}
+	smp_mb();	/* what the last marker published */
+	work_discard(a);
+	gca_marks_clear(a);
+	a->marks_dirty = false;
+	gca_gate_open(a);
+	return 0;
+}
+
 static int cycle_prepare(struct gca_arena *a)
 {
 	int err = gca_sweep_finish(a);
 
+	if (!err && a->marks_dirty)
+		err = cycle_clear(a);
 	if (err)
 		return err;
-	if (a->marks_dirty) {
-		gca_gate_close(a);
-		gca_marks_clear(a);
-		a->marks_dirty = false;
-		gca_gate_open(a);
-	}
 	err = gca_roots_prepare(a);
 	if (!err && a->debug & GCARENA_DEBUG_CHECKMARK)
 		err = gca_check_prepare(a);
@@ -182,33 +290,6 @@ static int cycle_begin(struct gca_arena *a)
 
 /* ------------------------------------------------------------------- mark, 2 */
 
-/* Inside the begin stop: 1d and 1e.  Return: false if the cycle is void. */
-static bool capture(struct gca_worker *w)
-{
-	struct gca_arena *a = w->arena;
-	struct gca_mutator *m;
-
-	list_for_each_entry(m, &a->mutators, link) {
-		gca_ring_discard(m);
-		gca_mutator_snapshot(w, m);
-	}
-	return gca_roots_mark(w) && gca_roots_missed(w);
-}
-
-/*
- * Is there a grey object anywhere but in @w?  Inside a stop this is a sound
- * question: the gate is closed, and the pager scans only between our asking and
- * its answer, so no marker begins or ends while we look.  Where markers come and
- * go one look at each count is not enough: work may travel behind the reader, in
- * either order of reading.
- */
-static bool work_left(struct gca_arena *a)
-{
-	return atomic_read(&a->nr_full) || atomic_read(&a->nr_missed) ||
-	       atomic_read(&a->overflowed) ||
-	       (u32)atomic_read(&a->jobs_done) < a->nr_jobs || atomic_read(&a->markers) > 1;
-}
-
 /* Let the pager scan what was missed; its time is its own. */
 static bool pager_scans(struct gca_worker *w)
 {
@@ -219,29 +300,107 @@ static bool pager_scans(struct gca_worker *w)
 	return done;
 }
 
-/* Inside a stop: mark to the end.  Return: false if the cycle is void. */
-static bool mark_stopped(struct gca_worker *w)
+/* gca_give_up() - is the running cycle void, too late, or its caller told to stop? */
+bool gca_give_up(struct gca_arena *a)
 {
-	struct gca_arena *a = w->arena;
-	struct gca_mutator *m;
+	if (gca_port_now() > a->deadline)
+		gca_cycle_void(a, GCARENA_VOID_AGE);
+	return gca_port_relax(a) || READ_ONCE(a->void_reason);
+}
 
-	list_for_each_entry(m, &a->mutators, link)
-		if (!gca_ring_drain(w, m)) {
-			gca_cycle_void(a, GCARENA_VOID_RING);
-			return false;
-		}
+/*
+ * Inside a stop: the root jobs and, unless @work is GCA_WORK_ROOTS, marking to the
+ * end.  By workers.  Return: false if the cycle is void.
+ */
+static bool mark_by_workers(struct gca_arena *a, enum gca_work work)
+{
+	bool all = work != GCA_WORK_ROOTS;
+
 	do {
-		if (!gca_roots_mark(w) || !gca_drain(w) || !gca_roots_missed(w))
+		WRITE_ONCE(a->work, work);
+		gca_port_run_workers(a);
+		WRITE_ONCE(a->work, GCA_WORK_NONE);
+		if (gca_give_up(a))
+			return false;
+		/* Nobody of the owner's serves: then what is missed stays missed. */
+		if (gca_missed_pending(a) && !gca_port_pager_scans(a) && !gca_give_up(a))
+			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
+		if (gca_give_up(a))
+			return false;
+	} while (all ? gca_work_left(a, 0) : (u32)atomic_read(&a->jobs_done) < a->nr_jobs);
+	return true;
+}
+
+/* The same by @w, in a thread of the owner's; nobody else marks but the pager, when asked. */
+static bool mark_by_self(struct gca_worker *w, enum gca_work work)
+{
+	bool all = work != GCA_WORK_ROOTS;
+	struct gca_arena *a = w->arena;
+
+	do {
+		if (!gca_roots_mark(w) || (all && !gca_drain(w)) || !gca_roots_missed(w))
 			return false;
 		gca_worker_publish(w);
-		if (gca_missed_pending(a) && !pager_scans(w) && gca_missed_scan(a, w->mode))
+		if (all && gca_missed_pending(a) && !pager_scans(w) && gca_missed_scan(a, w->mode))
 			return false;
-		if (gca_port_now() > a->deadline)
-			gca_cycle_void(a, GCARENA_VOID_AGE);
-		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
+		if (gca_give_up(a))
 			return false;
-	} while (work_left(a));
+	} while (all ? gca_work_left(a, 1) : (u32)atomic_read(&a->jobs_done) < a->nr_jobs);
 	return true;
+}
+
+/* In the begin stop: 1d. */
+static void snapshot(struct gca_worker *w)
+{
+	struct gca_mutator *m;
+
+	list_for_each_entry(m, &w->arena->mutators, link) {
+		gca_ring_discard(m);
+		gca_mutator_snapshot(w, m);
+	}
+}
+
+/* In a later stop.  Return: false if the cycle is void. */
+static bool drain_rings(struct gca_worker *w)
+{
+	struct gca_mutator *m;
+
+	list_for_each_entry(m, &w->arena->mutators, link)
+		if (!gca_ring_drain(w, m)) {
+			gca_cycle_void(w->arena, GCARENA_VOID_RING);
+			return false;
+		}
+	return true;
+}
+
+/*
+ * Inside a stop, @fresh: the begin stop.  Everything of 1d, 1e and 2 that is to be
+ * done in it.
+ */
+static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fresh)
+{
+	enum gca_work work = o->until == GCA_UNTIL_MARKING ? GCA_WORK_ROOTS : GCA_WORK_MARK;
+	u64 began = gca_port_now();
+	struct gca_worker w;
+	bool ok = true;
+
+	/* Exclusive: the gate is closed and, if lent, the pager marks when asked. */
+	gca_worker_init(&w, a, true, GCA_MARK_COLLECT);
+	w.may_fault = o->lent;
+	if (fresh)
+		snapshot(&w);
+	else
+		ok = drain_rings(&w);
+	if (ok && o->lent && (fresh || work == GCA_WORK_MARK))
+		ok = mark_by_self(&w, work);
+	gca_worker_fini(&w);
+	if (ok && !o->lent && (fresh || work == GCA_WORK_MARK))
+		ok = mark_by_workers(a, work);
+	if (!ok)
+		gca_cycle_void(a, GCARENA_VOID_KILLED);
+	if (o->lent)
+		atomic64_add(gca_port_now() - began - w.waited_ns,
+			     &a->totals.mark_ns[GCA_MARK_COLLECT]);
 }
 
 /* ------------------------------------------------------ mark termination, 3 */
@@ -287,12 +446,7 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 /* Inside the stop, the cycle void: throw its work away. */
 static void cycle_undo(struct gca_arena *a, bool forced)
 {
-	struct gca_wbuf *b;
-
-	while ((b = gca_wbuf_get_full(a)))
-		gca_wbuf_put_empty(a, b);
-	while ((b = gca_wbuf_get_missed(a)))
-		gca_wbuf_put_empty(a, b);
+	work_discard(a);
 	a->marks_dirty = true;
 	a->void_run++;
 	WRITE_ONCE(a->totals.voided, a->totals.voided + 1);
@@ -305,63 +459,74 @@ static void cycle_undo(struct gca_arena *a, bool forced)
 
 /* ----------------------------------------------------------------- the cycle */
 
+/* A later stop that cannot be had within the age limit: void with the world running. */
+static void void_running(struct gca_arena *a, bool forced)
+{
+	gca_cycle_void(a, GCARENA_VOID_AGE);
+	gca_gate_close(a);
+	cycle_undo(a, forced);
+	gca_gate_open(a);
+	gca_roots_release(a);
+}
+
+/* 4. */
+static int sweep(struct gca_arena *a, bool lent)
+{
+	int err;
+
+	if (!lent) {
+		WRITE_ONCE(a->work, GCA_WORK_SWEEP);
+		gca_port_run_workers(a);
+		WRITE_ONCE(a->work, GCA_WORK_NONE);
+	}
+	err = gca_sweep_finish(a);
+	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
+	return err == -EINTR ? 0 : err;	/* the rest is swept later */
+}
+
 /**
  * gca_cycle_run() - run a cycle, or a part of one, in the caller's context
  * @a: arena; calls are serialised by the port
- * @until: where to stop.  GCA_UNTIL_MARKING and GCA_UNTIL_MARKED go on with a
- *	cycle that is under way; GCA_UNTIL_SWEPT expects none (see gca_collect())
- * @forced: for the counters
- * @timeout_ns: of marking with the world stopped, after which the cycle is void
+ * @o: what to do.  GCA_UNTIL_MARKING and GCA_UNTIL_MARKED go on with a cycle that is
+ *	under way; so does GCA_UNTIL_SWEPT (but see gca_collect())
  *
- * Return: 0, also for a void cycle (a->void_reason says which); -EAGAIN if
- * threads kept coming; -ENOMEM; -EINTR if the caller was killed before it began;
- * or what gca_port_stop() returns.
+ * Return: 0, also for a void cycle (a->void_reason says which); -EAGAIN if threads
+ * kept coming; -ETIMEDOUT if they could not be held; -ENOMEM; -EINTR if the caller
+ * was killed before it began; or what gca_port_stop() returns.
  */
-int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns)
+int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 {
-	bool fresh = a->phase == GCARENA_PHASE_OFF, ok = true;
-	struct gca_worker w;
-	u64 began;
+	bool fresh = a->phase == GCARENA_PHASE_OFF;
 	int err;
 
+	if (check_add_overflow(gca_port_now(), o->timeout_ns, &a->deadline))
+		a->deadline = U64_MAX;
 	if (fresh) {
 		err = cycle_begin(a);
 	} else {
 		err = a->debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
 		if (!err)
 			err = stop_world(a);
+		if (err == -ETIMEDOUT) {
+			void_running(a, o->forced);
+			return 0;
+		}
 	}
 	if (err)
 		return err;
 
-	/* Nobody else marks: the gate is closed, the pager marks when asked. */
-	began = gca_port_now();
-	if (check_add_overflow(began, timeout_ns, &a->deadline))
-		a->deadline = U64_MAX;
-	gca_worker_init(&w, a, true, 0);
-	w.may_fault = true;
-	if (fresh)
-		ok = capture(&w);
-	if (ok && until != GCA_UNTIL_MARKING)
-		ok = mark_stopped(&w);
-	if (!ok)
-		gca_cycle_void(a, GCARENA_VOID_KILLED);
-	gca_worker_fini(&w);
-	atomic64_add(gca_port_now() - began - w.waited_ns, &a->totals.mark_ns[0]);
-
+	mark_stopped(a, o, fresh);
 	if (READ_ONCE(a->void_reason))
-		cycle_undo(a, forced);
-	else if (until != GCA_UNTIL_MARKING)
-		cycle_end(a, forced, !fresh);
+		cycle_undo(a, o->forced);
+	else if (o->until != GCA_UNTIL_MARKING)
+		cycle_end(a, o->forced, !fresh);
 	start_world(a);
 
 	if (a->phase == GCARENA_PHASE_OFF)
 		gca_roots_release(a);
-	if (until != GCA_UNTIL_SWEPT || a->void_reason)
+	if (o->until != GCA_UNTIL_SWEPT || a->void_reason)
 		return 0;
-	err = gca_sweep_finish(a);
-	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
-	return err == -EINTR ? 0 : err;	/* the rest is swept later */
+	return sweep(a, o->lent);
 }
 
 /*
@@ -370,14 +535,16 @@ int gca_cycle_run(struct gca_arena *a, enum gca_until until, bool forced, u64 ti
  * Finishes a cycle that is under way first.  Parameters and result as
  * gca_cycle_run().
  */
-int gca_collect(struct gca_arena *a, enum gca_until until, bool forced, u64 timeout_ns)
+int gca_collect(struct gca_arena *a, const struct gca_order *o)
 {
+	struct gca_order first = *o;
 	int err;
 
-	if (until == GCA_UNTIL_SWEPT && a->phase != GCARENA_PHASE_OFF) {
-		err = gca_cycle_run(a, GCA_UNTIL_MARKED, forced, timeout_ns);
+	if (o->until == GCA_UNTIL_SWEPT && a->phase != GCARENA_PHASE_OFF) {
+		first.until = GCA_UNTIL_MARKED;
+		err = gca_cycle_run(a, &first);
 		if (err)
 			return err;
 	}
-	return gca_cycle_run(a, until, forced, timeout_ns);
+	return gca_cycle_run(a, o);
 }

@@ -5,9 +5,6 @@
 
 #include "core.h"
 
-/* cycle.c */
-void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
-
 /* roots.c */
 int gca_roots_prepare(struct gca_arena *a);
 int gca_roots_begin(struct gca_arena *a);
@@ -21,6 +18,12 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len);
 u32 gca_mutator_observe(struct gca_mutator *m, u32 slot);
 void gca_mutator_snapshot(struct gca_worker *w, struct gca_mutator *m);
 void gca_hand_back(struct gca_mutator *m, u32 slot);
+
+/* cycle.c */
+bool gca_give_up(struct gca_arena *a);
+
+/* work.c */
+bool gca_work_left(struct gca_arena *a, int own);
 
 /* ring.c */
 bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m);

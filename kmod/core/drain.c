@@ -153,8 +153,18 @@ bool gca_scan_faulting(struct gca_worker *w, u64 entry)
 	return true;
 }
 
-/* Scan all local work.  Return: false if the caller must give up. */
-static bool drain_local(struct gca_worker *w)
+/* Look at the clock: the cycle's age limit, and the end of the slice. */
+static bool in_time(struct gca_worker *w)
+{
+	u64 now = gca_port_now();
+
+	if (now > READ_ONCE(w->arena->deadline))
+		gca_cycle_void(w->arena, GCARENA_VOID_AGE);
+	return !w->slice_end || now < w->slice_end;
+}
+
+/* gca_drain_local() - scan all local work.  Return: false if the caller must give up */
+bool gca_drain_local(struct gca_worker *w)
 {
 	struct gca_arena *a = w->arena;
 	enum gca_batch r;
@@ -185,8 +195,8 @@ static bool drain_local(struct gca_worker *w)
 		default:
 			break;
 		}
-		if (!(++w->batches % LATE_BATCHES) && gca_port_now() > READ_ONCE(a->deadline))
-			gca_cycle_void(a, GCARENA_VOID_AGE);
+		if (!(++w->batches % LATE_BATCHES) && !in_time(w))
+			return false;
 		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
 			return false;
 		if (!w->exclusive && !atomic_read(&a->nr_full))
@@ -207,13 +217,28 @@ static bool overflow_span(struct gca_worker *w, u32 head)
 		marks = READ_ONCE(gca_pair(a, head, i)[0]);
 		for (; marks; marks &= marks - 1) {
 			index = 64 * i + __ffs64(marks);
-			if (w->buf->n == GCA_WBUF_ENTRIES && !drain_local(w))
+			if (w->buf->n == GCA_WBUF_ENTRIES && !gca_drain_local(w))
 				return false;
 			worker_push(w, gca_entry(((u64)head << GCARENA_PAGE_SHIFT) +
 						 (u64)index * c->size, gca_pw_class(pw)));
 		}
 	}
-	return drain_local(w);
+	return gca_drain_local(w);
+}
+
+/*
+ * Bits that were taken and not done go back.  One that has been set again
+ * meanwhile has been counted twice.
+ */
+static void overflow_put_back(struct gca_arena *a, u64 *word, u64 bits)
+{
+	u64 old;
+
+	do {
+		old = READ_ONCE(*word);
+	} while (cmpxchg(word, old, old | bits) != old);
+	if (old & bits)
+		atomic_sub(hweight64(old & bits), &a->overflowed);
 }
 
 /*
@@ -246,8 +271,11 @@ static bool overflow_scan(struct gca_worker *w)
 					gca_port_trace(a, GCA_TRACE_OVERFLOW, head, 1);
 					atomic64_inc(&a->totals.overflows);
 					any = true;
-					if (!overflow_span(w, head))
+					if (!overflow_span(w, head)) {
+						overflow_put_back(a, &c->overflow[j], bits);
+						gca_set_bits(&a->overflow_chunks[i], chunks);
 						return false;
+					}
 					atomic_dec(&a->overflowed);
 				}
 			}
@@ -265,49 +293,8 @@ static bool overflow_scan(struct gca_worker *w)
 bool gca_drain(struct gca_worker *w)
 {
 	do {
-		if (!drain_local(w))
+		if (!gca_drain_local(w))
 			return false;
 	} while (gca_worker_more(w) || overflow_scan(w));
 	return !gca_port_relax(w->arena) && !READ_ONCE(w->arena->void_reason);
-}
-
-/** gca_missed_pending() - are there objects to be scanned with faults on? */
-bool gca_missed_pending(struct gca_arena *a)
-{
-	return atomic_read(&a->nr_missed) > 0;
-}
-
-/*
- * gca_missed_scan() - scan missed objects in the caller's context, faults on
- *
- * For a thread of the owner: the pager, an assist, COLLECT's caller.  What is
- * found grey is marked on by the caller too, or left to others on the full list.
- * Return: 0, or -EINTR if the caller must give up.
- */
-int gca_missed_scan(struct gca_arena *a, unsigned int mode)
-{
-	struct gca_worker w;
-	struct gca_wbuf *b;
-	u64 t = gca_port_now();
-	bool ok = true;
-
-	gca_worker_init(&w, a, false, mode);
-	w.faulting = true;
-	while (ok && (b = gca_wbuf_get_missed(a))) {
-		while (ok && b->n) {
-			ok = gca_scan_faulting(&w, b->obj[--b->n]);
-			if (ok && w.buf && w.buf->n > GCA_WBUF_ENTRIES / 2)
-				ok = drain_local(&w);
-		}
-		if (b->n)
-			gca_wbuf_put_missed(a, b);
-		else
-			gca_wbuf_put_empty(a, b);
-		/* A list on pages that are not there: one hand-over, not one an object. */
-		ok = ok && drain_local(&w);
-	}
-	gca_worker_fini(&w);
-	if (mode)	/* COLLECT's caller counts its whole stop */
-		atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
-	return ok ? 0 : -EINTR;
 }

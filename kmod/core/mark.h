@@ -112,6 +112,7 @@ void gca_grey_word(struct gca_worker *w, u64 word);
 void gca_grey_conservative(struct gca_worker *w, const u64 *word, unsigned int n);
 void gca_grey_slot(struct gca_worker *w, struct gca_span *s, unsigned int index);
 bool gca_scan_faulting(struct gca_worker *w, u64 entry);
+bool gca_drain_local(struct gca_worker *w);
 bool gca_drain(struct gca_worker *w);
 
 #endif /* GCA_MARK_H */

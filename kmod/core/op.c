@@ -18,6 +18,18 @@
  */
 #include "core.h"
 
+/* gca_op_try() - enter an operation.  Return: 0, or -EBUSY if the gate is closed */
+int gca_op_try(struct gca_arena *a)
+{
+	atomic_inc(&a->ops);
+	smp_mb();	/* pairs with the one in gca_gate_close() */
+	/* acquire: what the last stop wrote; pairs with gca_gate_open() */
+	if (likely(!smp_load_acquire(&a->gate_closed)))
+		return 0;
+	gca_op_end(a);
+	return -EBUSY;
+}
+
 /*
  * gca_op_begin() - enter an operation, waiting outside a closed gate
  *
@@ -28,17 +40,12 @@ int gca_op_begin(struct gca_arena *a)
 {
 	int err;
 
-	for (;;) {
-		atomic_inc(&a->ops);
-		smp_mb();	/* pairs with the one in gca_gate_close() */
-		/* acquire: what the last stop wrote; pairs with gca_gate_open() */
-		if (likely(!smp_load_acquire(&a->gate_closed)))
-			return 0;
-		gca_op_end(a);
+	while (gca_op_try(a)) {
 		err = gca_port_gate_wait(a);
 		if (err)
 			return err;
 	}
+	return 0;
 }
 
 void gca_op_end(struct gca_arena *a)

@@ -37,23 +37,33 @@
 struct gca_arena;
 struct gca_mutator;
 
+#define GCA_STACK_AREAS	4
+
 /**
  * struct gca_stack - where a held thread's roots are
- * @lo: first address to scan: the stack pointer less the red zone, or the whole
- *	stack if the stack pointer is elsewhere
- * @hi: end of the stack
- * @alt_lo: alternate signal stack, to be scanned whole if the stack pointer is
- *	not in the main stack; else both are 0
- * @alt_hi: its end
+ * @area: stretches of memory to scan.  The stack, from the stack pointer less the
+ *	red zone; or, with the stack pointer elsewhere, the stack whole, the alternate
+ *	signal stacks whole, and what the stack pointer is in
+ * @nr_areas: how many
+ * @regs: user registers, general and vector; the port's, valid until the thread is
+ *	described again
  * @nr_regs: words in @regs
- * @regs: user registers
  */
 struct gca_stack {
-	u64 lo, hi;
-	u64 alt_lo, alt_hi;
+	struct gca_area {
+		u64 lo, hi;
+	} area[GCA_STACK_AREAS];
+	unsigned int nr_areas;
+	const u64 *regs;
 	unsigned int nr_regs;
-	u64 regs[32];
 };
+
+/** gca_stack_add() - one more area; there is room */
+static inline void gca_stack_add(struct gca_stack *s, u64 lo, u64 hi)
+{
+	if (lo < hi)
+		s->area[s->nr_areas++] = (struct gca_area){ lo, hi };
+}
 
 /**
  * gca_port_zalloc() - zeroed memory, charged to the arena's owner
@@ -107,15 +117,44 @@ int gca_port_unreadable(struct gca_arena *a, u64 addr);
 /**
  * gca_port_stop() - hold every attached thread
  * @a: arena
+ * @deadline: time to give up, by gca_port_now()
  *
  * The gate is closed and no operation is open when it is called.
- * Return: 0, or the errno that COLLECT reports; then nothing is held.
+ * Return: 0; -EAGAIN if some thread was not held in time, or the errno that
+ * COLLECT reports; then nothing is held.
  */
-int gca_port_stop(struct gca_arena *a);
+int gca_port_stop(struct gca_arena *a, u64 deadline);
 void gca_port_start(struct gca_arena *a);
 
-/** gca_port_stack() - describe the stack and registers of a held thread */
-void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
+/**
+ * gca_port_backoff() - let the world run after a stop that was given up
+ * @a: arena
+ * @ns: how long
+ *
+ * Return: 0, -EINTR if the caller was killed, -ESRCH if the arena died.
+ */
+int gca_port_backoff(struct gca_arena *a, u64 ns);
+
+/**
+ * gca_port_stack() - describe the stack and registers of a held thread
+ * @a: arena
+ * @m: thread; whoever calls has claimed its root job
+ * @s: zeroed
+ *
+ * Return: 0; -EAGAIN if they cannot be read just now; -ESRCH if the thread is on
+ * its way out, runs no user code any more, and has no roots.
+ */
+int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
+
+/**
+ * gca_port_stack_same() - has a held thread stayed where gca_port_stack() found it?
+ * @a: arena
+ * @m: thread
+ *
+ * A held thread may run in the kernel, and there its registers can change: a
+ * sigreturn that is half done.  Only if they have not does its scan count.
+ */
+bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m);
 
 /**
  * gca_port_gate_wait() - sleep until the gate is open
@@ -139,6 +178,26 @@ bool gca_port_relax(struct gca_arena *a);
 
 /** gca_port_missed() - there is work for the pager, if one serves */
 void gca_port_missed(struct gca_arena *a);
+
+/**
+ * gca_port_work() - there is work for a worker that has none
+ * @a: arena
+ *
+ * May be called in an operation, not inside a window.
+ */
+void gca_port_work(struct gca_arena *a);
+
+/** gca_port_idle() - the last marker has ended, or the last span is swept */
+void gca_port_idle(struct gca_arena *a);
+
+/**
+ * gca_port_run_workers() - let the port's workers do gca_arena.work
+ * @a: arena
+ *
+ * Returns when gca_work_idle(), or when the caller should look up: the cycle has
+ * become void, its deadline has passed, the arena dies.
+ */
+void gca_port_run_workers(struct gca_arena *a);
 
 /**
  * gca_port_pager_scans() - does a pager take the missed objects?

@@ -39,7 +39,8 @@ static int range_check(const struct gcarena_range *r)
 	u64 end;
 
 	if (r->__reserved || r->kind > GCARENA_ROOT_PLAIN || !r->len ||
-	    (r->start | r->len) % 8 || check_add_overflow(r->start, r->len, &end))
+	    (r->start | r->len) % 8 || check_add_overflow(r->start, r->len, &end) ||
+	    end > U64_MAX - 4096)
 		return -EINVAL;
 	return r->len > GCARENA_ROOT_BYTES_MAX ? -ENOSPC : 0;
 }
@@ -63,6 +64,27 @@ static void roots_put(struct gca_arena *a, struct gca_roots *r)
 		gca_meta_free(a, r, r->alloc_bytes);
 }
 
+#define RANGE_GONE	1	/* in gcarena_range.__reserved, while merging */
+
+/* One that is equal to @key and not gone, of the @n sorted ones; @n: there is none. */
+static u32 range_find(const struct gca_roots *r, u32 n, const struct gcarena_range *key)
+{
+	u32 lo = 0, hi = n;
+
+	while (lo < hi) {
+		u32 mid = (lo + hi) / 2;
+
+		if (range_cmp(&r->range[mid], key) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < n && !range_cmp(&r->range[lo], key); lo++)
+		if (r->range[lo].__reserved != RANGE_GONE)
+			return lo;
+	return n;
+}
+
 /* Take @del out of, and @add into, a copy of @old. */
 static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 		       const struct gcarena_range *add, u32 nr_add,
@@ -74,13 +96,15 @@ static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 	if (n)
 		memcpy(r->range, old->range, n * sizeof(*add));
 	for (i = 0; i < nr_del; i++) {
-		for (j = 0; j < n; j++)
-			if (!range_cmp(&r->range[j], &del[i]))
-				break;
+		j = range_find(r, n, &del[i]);
 		if (j == n)
 			return -ENOENT;
-		r->range[j] = r->range[--n];
+		r->range[j].__reserved = RANGE_GONE;
 	}
+	for (i = 0, j = 0; i < n; i++)
+		if (r->range[i].__reserved != RANGE_GONE)
+			r->range[j++] = r->range[i];
+	n = j;
 	if (nr_add)
 		memcpy(&r->range[n], add, nr_add * sizeof(*add));
 	r->n = n + nr_add;
@@ -240,25 +264,32 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
 			w->leaves++;
 			pos = (pos | 4095) + 1;
 		}
-		if (!(pos % (64 << 10)) && gca_port_relax(a))
+		if (!(pos % (64 << 10)) && gca_give_up(a))
 			return -EINTR;
 	}
 	return 0;
 }
 
+/*
+ * Scan a held thread.  The scan counts only if the thread has not moved
+ * meanwhile (review-2, 3): else the job is done again.
+ */
 static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
 {
+	struct gca_arena *a = w->arena;
 	struct gca_stack s = {};
+	unsigned int i;
 	int err;
 
-	gca_port_stack(w->arena, m, &s);
+	err = gca_port_stack(a, m, &s);
+	if (err)
+		return err == -ESRCH ? 0 : 1;
 	gca_grey_conservative(w, s.regs, s.nr_regs);
-	err = gca_roots_scan_range(w, s.lo, s.hi - s.lo);
-	if (!err && s.alt_lo < s.alt_hi)
-		err = gca_roots_scan_range(w, s.alt_lo, s.alt_hi - s.alt_lo);
+	for (i = 0; i < s.nr_areas && !err; i++)
+		err = gca_roots_scan_range(w, s.area[i].lo, s.area[i].hi - s.area[i].lo);
 	if (!err && m->tls_lo < m->tls_hi)
 		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo);
-	return err;
+	return err ?: !gca_port_stack_same(a, m);
 }
 
 /* Which range does job @j belong to? */
@@ -298,10 +329,14 @@ static int job_run(struct gca_worker *w, u32 j)
 
 static void job_finish(struct gca_arena *a, u32 j, int err)
 {
-	/* What the job greyed before the state that says so. */
+	if (err)
+		atomic_inc(&a->jobs_missed);
+	/* What the job greyed, and the count, before the state that says so. */
 	smp_store_release(&a->job_state[j], err ? GCA_JOB_MISSED : GCA_JOB_DONE);
 	if (!err)
 		atomic_inc(&a->jobs_done);
+	else
+		gca_port_missed(a);
 }
 
 /** gca_roots_mark() - do root jobs until none is left.  Return: false if told to give up */
@@ -316,7 +351,7 @@ bool gca_roots_mark(struct gca_worker *w)
 			break;
 		WRITE_ONCE(a->job_state[j], GCA_JOB_CLAIMED);
 		job_finish(a, j, job_run(w, j));
-		if (gca_port_relax(a))
+		if (gca_give_up(a))
 			return false;
 	}
 	return true;
@@ -329,13 +364,18 @@ bool gca_roots_missed(struct gca_worker *w)
 	bool faulting = w->faulting;
 	u32 j;
 
+	if (!atomic_read(&a->jobs_missed))
+		return true;
 	w->faulting = true;
 	for (j = 0; j < a->nr_jobs; j++) {
-		if (READ_ONCE(a->job_state[j]) != GCA_JOB_MISSED)
+		/* Claimed: two threads may serve. */
+		if (READ_ONCE(a->job_state[j]) != GCA_JOB_MISSED ||
+		    cmpxchg(&a->job_state[j], GCA_JOB_MISSED, GCA_JOB_CLAIMED) != GCA_JOB_MISSED)
 			continue;
+		atomic_dec(&a->jobs_missed);
 		w->nr_missed++;
 		job_finish(a, j, job_run(w, j));
-		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
+		if (gca_give_up(a))
 			break;
 	}
 	w->faulting = faulting;
@@ -401,6 +441,7 @@ int gca_roots_begin(struct gca_arena *a)
 		a->job_mutator[i++] = m;
 	atomic_set(&a->next_job, 0);
 	atomic_set(&a->jobs_done, 0);
+	atomic_set(&a->jobs_missed, 0);
 	WRITE_ONCE(a->totals.root_bytes, a->cycle_roots ? a->cycle_roots->bytes : 0);
 	return 0;
 }

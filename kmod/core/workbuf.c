@@ -6,7 +6,7 @@
  * counts nr_full and nr_missed are raised before a buffer is published and
  * lowered after the one who took it is itself counted in gca_arena.markers: there
  * is no moment at which a buffer is in neither count.  Whoever reads more than
- * one of them must know that nothing moves meanwhile (work_left() in cycle.c).
+ * one of them must know that nothing moves meanwhile (gca_work_left()).
  *
  * Nothing here allocates or sleeps.
  */
@@ -28,6 +28,7 @@ void gca_wbuf_put_full(struct gca_arena *a, struct gca_wbuf *b)
 {
 	atomic_inc(&a->nr_full);
 	gca_wbuf_list_push(a, &a->full, b);
+	gca_port_work(a);
 }
 
 struct gca_wbuf *gca_wbuf_get_full(struct gca_arena *a)
@@ -172,7 +173,10 @@ void gca_worker_init(struct gca_worker *w, struct gca_arena *a, bool exclusive, 
 	w->arena = a;
 	w->exclusive = exclusive;
 	w->mode = mode;
+	atomic64_inc(&a->markers_begun);
+	smp_mb();	/* begun before counted, counted before anything is taken: gca_work_left() */
 	atomic_inc(&a->markers);
+	smp_mb__after_atomic();
 	/* Who only greys would publish one buffer a handful of entries: fill up one. */
 	w->buf = exclusive ? NULL : gca_wbuf_get_full(a);
 	if (!w->buf)
@@ -246,5 +250,6 @@ void gca_worker_publish(struct gca_worker *w)
 void gca_worker_fini(struct gca_worker *w)
 {
 	gca_worker_publish(w);
-	atomic_dec(&w->arena->markers);
+	if (atomic_dec_and_test(&w->arena->markers))
+		gca_port_idle(w->arena);
 }

@@ -150,7 +150,7 @@ static int race_result;
 
 static void *racing_collect(void *arg)
 {
-	race_result = gca_collect(&racing->a, GCA_UNTIL_MARKED, true, 300000000);
+	race_result = gca_collect(&racing->a, ORDER(GCA_UNTIL_MARKED, true, 300000000));
 	return NULL;
 }
 
@@ -206,7 +206,7 @@ static void test_refused_stop(void **state)
 		if (!i)
 			assert_int_equal(gca_roots_update(&w->a, &r, 1, NULL, 0), 0);
 		world_hooks.stop_err = -EBUSY;
-		assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), -EBUSY);
+		assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), -EBUSY);
 		world_hooks.stop_err = 0;
 		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
 		assert_int_equal(w->a.gate_closed, 0);
@@ -493,12 +493,12 @@ static bool scenario(u32 after)
 	STEP(gca_refill(m, GCARENA_SPAN_CLASS(78, 0), &count, &flags));
 	STEP(gca_large(a, 3 * GCA_CHUNK_SIZE, GCARENA_PRECISE, 65, &addr, &flags));
 	mine[0] = addr;
-	STEP(gca_collect(a, GCA_UNTIL_MARKING, true, WORLD_TIMEOUT));
+	STEP(gca_collect(a, ORDER(GCA_UNTIL_MARKING, true, WORLD_TIMEOUT)));
 	STEP(gca_roots_update(a, &r, 1, &r, 1));
 	/* a new chunk in the middle of a cycle */
 	STEP(gca_large(a, 2 * GCA_CHUNK_SIZE, GCARENA_CONSERVATIVE, 0, &addr, &flags));
-	STEP(gca_collect(a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT));
-	STEP(gca_collect(a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT));
+	STEP(gca_collect(a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)));
+	STEP(gca_collect(a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)));
 	metadata = a->metadata;
 	assert_true(metadata > 0);
 	assert_int_equal(a->totals.voided, 0);

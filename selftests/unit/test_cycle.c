@@ -39,7 +39,7 @@ static void test_phases(void **state)
 	world_collect(w);
 	assert_int_equal(w->a.totals.cycles, 3);
 	/* not forced: begun by the trigger */
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, false, WORLD_TIMEOUT), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, false, WORLD_TIMEOUT)), 0);
 	assert_int_equal(w->a.totals.cycles, 4);
 	assert_int_equal(w->a.totals.forced, 3);
 	assert_int_equal(w->a.totals.voided, 0);
@@ -222,10 +222,9 @@ static void void_by(enum gcarena_void_reason reason, u32 way)
 	default:
 		world_hooks.relax = 1 + way;
 	}
-	assert_int_equal(gca_collect(&w->a, way < 2 ? GCA_UNTIL_MARKED : GCA_UNTIL_MARKING, true,
-				     timeout), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(way < 2 ? GCA_UNTIL_MARKED : GCA_UNTIL_MARKING, true, timeout)), 0);
 	if (w->a.phase != GCARENA_PHASE_OFF)
-		assert_int_equal(gca_collect(&w->a, GCA_UNTIL_MARKED, true, timeout), 0);
+		assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_MARKED, true, timeout)), 0);
 	memset(&world_hooks, 0, sizeof(world_hooks));
 	assert_int_equal(w->a.void_reason, reason);
 	assert_int_equal(w->a.totals.voided, 1);

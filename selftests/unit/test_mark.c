@@ -228,10 +228,10 @@ static void test_interior_and_end(void **state)
 /* Registers and stack are roots with the end rule. */
 static void test_stack(void **state)
 {
-	u64 frame[16] = {}, addr[4];
-	struct gca_stack s = { .lo = (u64)frame, .hi = (u64)(frame + 8),
-			       .alt_lo = (u64)(frame + 12), .alt_hi = (u64)(frame + 16),
-			       .nr_regs = 3 };
+	u64 frame[16] = {}, addr[4], regs[3] = {};
+	struct gca_stack s = { .area = { { (u64)frame, (u64)(frame + 8) },
+					 { (u64)(frame + 12), (u64)(frame + 16) } },
+			       .nr_areas = 2, .regs = regs, .nr_regs = 3 };
 	struct world *w = world_open(64 * MIB, GCARENA_DEBUG_CHECKMARK, 1);
 	u32 i;
 
@@ -240,7 +240,7 @@ static void test_stack(void **state)
 		world_alloc(w, 5000, GCARENA_NOSCAN, 0);
 	}
 	world_hooks.stack = &s;
-	s.regs[2] = addr[0] + 5120;	/* its end */
+	regs[2] = addr[0] + 5120;	/* its end */
 	frame[7] = addr[1] + 100;
 	frame[10] = addr[2];		/* beyond the bounds */
 	frame[15] = addr[3] + 1;

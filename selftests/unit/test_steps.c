@@ -56,7 +56,7 @@ static void set_root(struct world *w, u32 i, u64 value)
 
 static void step(struct world *w, enum gca_until until, enum gcarena_void_reason reason)
 {
-	assert_int_equal(gca_cycle_run(&w->a, until, true, WORLD_TIMEOUT), 0);
+	assert_int_equal(gca_cycle_run(&w->a, ORDER(until, true, WORLD_TIMEOUT)), 0);
 	assert_int_equal(w->a.void_reason, reason);
 }
 
@@ -165,8 +165,8 @@ static void test_counters(void **state)
 
 	for (i = 0; i < 200; i++)
 		set_root(w, i / 2, new_object(w, 64));
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), 0);
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, false, WORLD_TIMEOUT), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, false, WORLD_TIMEOUT)), 0);
 	assert_int_equal(gca_stats_sync(&w->a), 0);
 	gca_stats_read(&w->a, &s);
 	assert_int_equal(s.cycles, 2);
@@ -214,7 +214,7 @@ static void test_steps(void **state)
 	step(w, GCA_UNTIL_MARKING, 0);
 	set_root(w, 0, 0);
 	new_object(w, 48);
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
 	assert_int_equal(w->a.totals.cycles, 3);
 	assert_int_equal(world_held(w), 1);
 
@@ -255,7 +255,7 @@ static void test_random_steps(void **state)
 				step(w, GCA_UNTIL_MARKED, 0);
 		}
 		forget_dead(&g);
-		assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), 0);
+		assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
 		graph_check_swept(&g, true);
 		close_graph(&g);
 	}
@@ -383,8 +383,7 @@ static void void_cycle(u32 way, bool under_way, u64 seed)
 		freed = atomic64_read(&a->totals.freed);
 		live = a->totals.live;
 		spoil(w, way, &timeout);
-		assert_int_equal(gca_cycle_run(a, under_way ? GCA_UNTIL_MARKED : GCA_UNTIL_SWEPT,
-					       false, timeout), 0);
+		assert_int_equal(gca_cycle_run(a, ORDER(under_way ? GCA_UNTIL_MARKED : GCA_UNTIL_SWEPT, false, timeout)), 0);
 		memset(&world_hooks, 0, sizeof(world_hooks));
 		assert_int_equal(a->void_reason, reason_of[way]);
 		assert_int_equal(a->totals.last_void, reason_of[way]);
@@ -465,19 +464,19 @@ static void test_not_begun(void **state)
 	for (i = 0; i < 200; i++)
 		new_object(w, 40000);
 	world_hooks.stop_err = -EBUSY;
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), -EBUSY);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), -EBUSY);
 	assert_int_equal(w->a.totals.cycles, 0);
 	assert_int_equal(w->a.gate_closed, 0);
 	world_hooks.stop_err = 0;
 	step(w, GCA_UNTIL_MARKED, 0);
 	world_hooks.relax = 1;
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), -EINTR);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), -EINTR);
 	assert_int_equal(w->a.totals.cycles, 1);
 	assert_true(atomic64_read(&w->a.unswept) > 0);
 	world_hooks.relax = 0;
 	step(w, GCA_UNTIL_MARKING, 0);
 	world_hooks.stop_err = -EBUSY;	/* postponed: the cycle goes on */
-	assert_int_equal(gca_cycle_run(&w->a, GCA_UNTIL_MARKED, true, WORLD_TIMEOUT), -EBUSY);
+	assert_int_equal(gca_cycle_run(&w->a, ORDER(GCA_UNTIL_MARKED, true, WORLD_TIMEOUT)), -EBUSY);
 	assert_int_equal(w->a.phase, GCARENA_PHASE_MARK);
 	world_hooks.stop_err = 0;
 	world_collect(w);
@@ -732,7 +731,7 @@ static void test_garbage(void **state)
 			assert_int_equal(gca_mutator_detach(&m), 0);
 		if (world_below(w, 2)) {
 			forget_dead(&g);
-			assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), 0);
+			assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
 			if (!w->a.void_reason)
 				graph_check_swept(&g, false);
 		}
@@ -742,7 +741,7 @@ static void test_garbage(void **state)
 	gca_mutator_fini(&m);
 	test_free(sh);
 	forget_dead(&g);
-	assert_int_equal(gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
 	graph_check_swept(&g, true);
 	close_graph(&g);
 }
@@ -1144,7 +1143,7 @@ static void test_no_memory(void **state)
 	n = FAIL_EACH(err, gca_large(&w->a, 13 * MIB, GCARENA_NOSCAN, 0, &addr, &flags),
 		      w->a.heap.inuse == before);
 	assert_true(n >= 1);
-	n = FAIL_EACH(err, gca_collect(&w->a, GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT),
+	n = FAIL_EACH(err, gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)),
 		      !w->a.totals.cycles && !w->a.gate_closed && !w->a.phase);
 	assert_true(n >= 2);
 	graph_check_swept(&g, true);
@@ -1165,7 +1164,7 @@ static void test_no_memory(void **state)
 	}
 	FAIL_EACH(err, gca_roots_update(&w->a, NULL, 0, &r, 1),
 		  w->a.roots->n == 2 && !atomic_read(&w->a.markers));
-	FAIL_EACH(err, gca_cycle_run(&w->a, GCA_UNTIL_MARKED, true, WORLD_TIMEOUT), w->a.phase == 1);
+	FAIL_EACH(err, gca_cycle_run(&w->a, ORDER(GCA_UNTIL_MARKED, true, WORLD_TIMEOUT)), w->a.phase == 1);
 	assert_int_equal(w->a.void_reason, 0);
 	world_detach(w);
 	world_attach(w);

@@ -45,8 +45,9 @@ int gca_port_unreadable(struct gca_arena *a, u64 addr)
 	return world_hooks.judge;
 }
 
-int gca_port_stop(struct gca_arena *a)
+int gca_port_stop(struct gca_arena *a, u64 deadline)
 {
+	(void)deadline;
 	world_hooks.stops++;
 	if (world_hooks.stop_err)
 		return world_hooks.stop_err;
@@ -55,12 +56,13 @@ int gca_port_stop(struct gca_arena *a)
 	return 0;
 }
 
-void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
+int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	(void)a;
 	(void)m;
 	if (world_hooks.stack)
 		*s = *world_hooks.stack;
+	return 0;
 }
 
 bool gca_port_relax(struct gca_arena *a)
@@ -335,7 +337,7 @@ void world_store(struct world *w, u64 slot, u64 value)
 
 void world_cycle(struct world *w, enum gca_until until)
 {
-	assert_int_equal(gca_collect(&w->a, until, true, WORLD_TIMEOUT), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(until, true, WORLD_TIMEOUT)), 0);
 }
 
 void world_collect(struct world *w)

@@ -75,6 +75,10 @@ struct world_hooks {
 	u64 stops, copies;
 };
 
+/* What gca_cycle_run() wants to be told. */
+#define ORDER(where, asked, ns)						\
+	(&(struct gca_order){ .until = (where), .forced = (asked), .lent = true, .timeout_ns = (ns) })
+
 extern struct world_hooks world_hooks;
 extern long gca_test_fail_after;	/* port.c: allocations that succeed; < 0: all */
 

@@ -385,7 +385,12 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 	struct gca_process *p = gca_process_of(space);
 	struct gca_world *w = &p->world;
 	struct gca_totals *t = &p->arena.totals;
-	enum gca_until until = GCA_UNTIL_SWEPT;
+	struct gca_order order = {
+		.until = GCA_UNTIL_SWEPT,
+		.forced = !paced,
+		.lent = true,
+		.timeout_ns = req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT,
+	};
 	struct gca_signals sigs;
 	u64 voided;
 	int err;
@@ -396,9 +401,9 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 		return 0;
 	}
 	if (req->flags & GCARENA_COLLECT_UNTIL_MARKING)
-		until = GCA_UNTIL_MARKING;
+		order.until = GCA_UNTIL_MARKING;
 	else if (req->flags & GCARENA_COLLECT_UNTIL_MARKED)
-		until = GCA_UNTIL_MARKED;
+		order.until = GCA_UNTIL_MARKED;
 
 	sigs = gca_signals_block();
 	pthread_mutex_lock(&p->cycle_lock);
@@ -412,8 +417,7 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 	w->sp = (u64)(uintptr_t)__builtin_frame_address(0);
 #endif
 	voided = READ_ONCE(t->voided);
-	err = gca_collect(&p->arena, until, !paced,
-			  req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT);
+	err = gca_collect(&p->arena, &order);
 	req->cycle = READ_ONCE(p->arena.control->cycle);
 	req->result = READ_ONCE(t->voided) != voided ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
 	req->void_reason = req->result == GCARENA_RESULT_VOID ? (u32)t->last_void : 0;

@@ -257,10 +257,11 @@ GCA_WEAK void gca_port_quiesce(struct gca_arena *a)
 
 /* ----------------------------------------------------------- stop and stacks */
 
-GCA_WEAK int gca_port_stop(struct gca_arena *a)
+GCA_WEAK int gca_port_stop(struct gca_arena *a, u64 deadline)
 {
 	struct gca_world *w = a->port;
 
+	(void)deadline;
 	if (!w || !w->mutator)
 		return 0;
 	/* The attached thread runs its program: nothing can hold it yet. */
@@ -270,6 +271,15 @@ GCA_WEAK int gca_port_stop(struct gca_arena *a)
 GCA_WEAK void gca_port_start(struct gca_arena *a)
 {
 	(void)a;
+}
+
+GCA_WEAK int gca_port_backoff(struct gca_arena *a, u64 ns)
+{
+	struct timespec t = { (time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL) };
+
+	(void)a;
+	nanosleep(&t, NULL);
+	return 0;
 }
 
 /*
@@ -318,33 +328,54 @@ static bool mapping_of(u64 addr, u64 *lo, u64 *hi)
  */
 static void other_stack(const struct gca_mutator *m, u64 sp, struct gca_stack *s)
 {
-	u64 lo, hi;
+	u64 start = ALIGN_DOWN(sp - GCA_RED_ZONE, 8UL), lo, hi;
 
-	s->lo = m->stack_lo;
-	if (mapping_of(m->stack_hi - 8, &lo, &hi))
-		s->lo = max(s->lo, lo);
-	s->alt_lo = ALIGN_DOWN(sp - GCA_RED_ZONE, 8UL);
+	gca_stack_add(s, mapping_of(m->stack_hi - 8, &lo, &hi) ? max(m->stack_lo, lo) : m->stack_lo,
+		      m->stack_hi);
 	if (mapping_of(sp, &lo, &hi))
-		s->alt_hi = min_t(u64, s->alt_lo + GCA_STACK_MAX, hi);
+		gca_stack_add(s, start, min_t(u64, start + GCA_STACK_MAX, hi));
 	else if (sp >= m->altstack_lo && sp < m->altstack_hi)
-		s->alt_hi = m->altstack_hi;	/* no /proc here */
+		gca_stack_add(s, start, m->altstack_hi);	/* no /proc here */
 }
 
-GCA_WEAK void gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
+GCA_WEAK int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	struct gca_world *w = a->port;
 
-	s->lo = 0;
-	s->hi = 0;
-	s->nr_regs = 0;
 	if (!w)
-		return;
-	s->hi = m->stack_hi;
-	s->lo = w->sp - GCA_RED_ZONE;
+		return 0;
 	if (w->sp < m->stack_lo || w->sp >= m->stack_hi)
 		other_stack(m, w->sp, s);
+	else
+		gca_stack_add(s, w->sp - GCA_RED_ZONE, m->stack_hi);
 	s->nr_regs = w->nr_regs;
-	memcpy(s->regs, w->regs, w->nr_regs * sizeof(u64));
+	s->regs = w->regs;
+	return 0;
+}
+
+GCA_WEAK bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
+{
+	(void)a;
+	(void)m;
+	return true;
+}
+
+/* -------------------------------------------------------- workers: none here */
+
+GCA_WEAK void gca_port_work(struct gca_arena *a)
+{
+	(void)a;
+}
+
+GCA_WEAK void gca_port_idle(struct gca_arena *a)
+{
+	(void)a;
+}
+
+GCA_WEAK void gca_port_run_workers(struct gca_arena *a)
+{
+	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason))
+		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
 }
 
 /* ---------------------------------------------------------------- the pager */

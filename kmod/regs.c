@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * regs.c: the registers and the stack of a held thread.
+ *
+ * General registers are those that the kernel saved when the thread entered it;
+ * vector registers come through the kernel's own regset, which writes all of them,
+ * upper halves too.  Both lie in memory and can be read while the thread is asleep,
+ * or runs in the kernel: stop.c has seen to it that a running one has spilled its
+ * vector registers.  They can change under our eyes (sigreturn, a tracer), so a
+ * scan counts only if they are the same after it: gca_port_stack_same().
+ *
+ * The stack of a task that exits is freed before the task is.  No reference can be
+ * taken on it from a module, so it is read under RCU, which delays the freeing, and
+ * what was read is thrown away if the task is exiting by then.
+ *
+ * Takes mmap_lock for reading, to find the bounds of a stack that nobody told us
+ * of.  It may not read user memory: the core does.
+ */
+#include <linux/elf.h>
+#include <linux/mm.h>
+#include <linux/ptrace.h>
+#include <linux/rcupdate.h>
+#include <linux/regset.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+#include <linux/slab.h>
+
+#include "glue.h"
+
+/* The x86-64 ABI: leaf functions keep values below the stack pointer. */
+#define GCA_RED_ZONE	128
+
+/* Of an unknown stack, in bytes. */
+#define GCA_STACK_MAX	(8ULL << 20)
+
+#define GCA_PT_WORDS	(sizeof(struct pt_regs) / sizeof(u64))
+
+static const struct user_regset *gca_vector;	/* NULL: general registers only */
+
+/** gca_regs_init() - find the regset of the vector registers; by insmod, a 64-bit task */
+void gca_regs_init(void)
+{
+	const struct user_regset_view *view = task_user_regset_view(current);
+	unsigned int i;
+
+	for (i = 0; i < view->n; i++) {
+		const struct user_regset *r = &view->regsets[i];
+
+		/* Without XSAVE the other one has the XMM registers. */
+		if (r->core_note_type == NT_X86_XSTATE && boot_cpu_has(X86_FEATURE_XSAVE))
+			gca_vector = r;
+		else if (r->core_note_type == NT_PRFPREG && !gca_vector)
+			gca_vector = r;
+	}
+}
+
+static size_t gca_vector_bytes(void)
+{
+	return gca_vector ? (size_t)gca_vector->n * gca_vector->size : 0;
+}
+
+/** gca_regs_bytes() - of a thread's registers */
+size_t gca_regs_bytes(void)
+{
+	return ALIGN(sizeof(struct pt_regs) + gca_vector_bytes(), sizeof(u64));
+}
+
+static int gca_read_general(struct task_struct *task, u64 *to)
+{
+	const u64 *from;
+	void *stack;
+	unsigned int i;
+
+	rcu_read_lock();
+	stack = READ_ONCE(task->stack);
+	if (stack) {
+		from = (const u64 *)(stack + THREAD_SIZE - TOP_OF_KERNEL_STACK_PADDING) -
+		       GCA_PT_WORDS;
+		for (i = 0; i < GCA_PT_WORDS; i++)
+			to[i] = data_race(READ_ONCE_NOCHECK(from[i]));
+	}
+	rcu_read_unlock();
+	smp_rmb();	/* the words before the flag that makes them void */
+	return stack && !(READ_ONCE(task->flags) & PF_EXITING) ? 0 : -ESRCH;
+}
+
+/*
+ * A task's vector registers are in memory if it is off the processor, or if the
+ * kernel has said so: it loads them again when the task returns to user mode.
+ */
+static int gca_read_vector(struct task_struct *task, void *to)
+{
+	int ret;
+
+	if (!gca_vector)
+		return 0;
+	if (task != current && smp_load_acquire(&task->on_cpu) &&	/* pairs with finish_task() */
+	    !test_tsk_thread_flag(task, TIF_NEED_FPU_LOAD))
+		return -EAGAIN;
+	kcsan_disable_current();	/* a change is found by comparison */
+	ret = regset_get(task, gca_vector, gca_vector_bytes(), to);
+	kcsan_enable_current();
+	return ret < 0 ? ret : 0;
+}
+
+static int gca_regs_read(struct gca_thread *t, void *to)
+{
+	int ret = gca_read_vector(t->task, to + sizeof(struct pt_regs));
+
+	return ret ?: gca_read_general(t->task, to);
+}
+
+/* Where the mapping that @addr is in begins and ends; false: there is none. */
+static bool gca_mapping(u64 addr, u64 *lo, u64 *hi)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+
+	/* Killed: the cycle becomes void. */
+	if (mmap_read_lock_killable(mm))
+		return false;
+	vma = vma_lookup(mm, addr);
+	if (vma) {
+		*lo = vma->vm_start;
+		*hi = vma->vm_end;
+	}
+	mmap_read_unlock(mm);
+	return vma;
+}
+
+/*
+ * The thread is on its alternate signal stack, in a fiber, or on a stack that
+ * nobody told us of: its own stack as far as it has grown, the alternate ones, and
+ * from the stack pointer to the end of the mapping it is in.
+ */
+static void gca_other_stack(struct gca_thread *t, u64 sp, struct gca_stack *st)
+{
+	const struct gca_mutator *m = &t->core;
+	u64 alt = READ_ONCE(t->task->sas_ss_sp), len = READ_ONCE(t->task->sas_ss_size), lo, hi;
+
+	if (gca_mapping(m->stack_hi - sizeof(u64), &lo, &hi))
+		gca_stack_add(st, max(m->stack_lo, lo), m->stack_hi);
+	gca_stack_add(st, m->altstack_lo, m->altstack_hi);
+	if (len && len <= GCA_STACK_MAX && alt < TASK_SIZE_MAX - len && alt != m->altstack_lo)
+		gca_stack_add(st, ALIGN(alt, sizeof(u64)), ALIGN_DOWN(alt + len, sizeof(u64)));
+	if (gca_mapping(sp, &lo, &hi)) {
+		lo = max(lo, ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64)));
+		gca_stack_add(st, lo, min(lo + GCA_STACK_MAX, hi));
+	}
+}
+
+int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
+{
+	struct gca_thread *t = m->port;
+	const struct pt_regs *regs = t->regs;
+	int ret;
+
+	ret = gca_regs_read(t, t->regs);
+	if (ret)
+		return READ_ONCE(t->task->flags) & PF_EXITING ? -ESRCH : -EAGAIN;
+	st->regs = t->regs;
+	st->nr_regs = gca_regs_bytes() / sizeof(u64);
+	if (regs->sp >= m->stack_lo && regs->sp < m->stack_hi) {
+		u64 lo = max(m->stack_lo, regs->sp - min_t(u64, regs->sp, GCA_RED_ZONE));
+
+		gca_stack_add(st, ALIGN_DOWN(lo, sizeof(u64)), m->stack_hi);
+	} else {
+		gca_other_stack(t, regs->sp, st);
+	}
+	return 0;
+}
+
+bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
+{
+	struct gca_thread *t = m->port;
+	size_t bytes = gca_regs_bytes();
+	int ret;
+
+	ret = gca_regs_read(t, t->regs + bytes);
+	if (ret)
+		return READ_ONCE(t->task->flags) & PF_EXITING;
+	return !memcmp(t->regs, t->regs + bytes, bytes);
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * stop.c: the world of an arena stops, and runs again.
+ *
+ * A stop holds every thread that is attached to the arena: from gca_port_stop()
+ * to gca_port_start() none of them executes a user instruction.  One state machine,
+ * two engines, which differ in how a thread is armed and in what "held" means:
+ *
+ *	gate closed, no operation open			(core, before us)
+ *	stop_gen := stop_gen + 1, full fence		the stop is under way
+ *	arm each thread					task work | signal, if it is not inside
+ *	wait for each, until the deadline		one IPI   | until all have arrived
+ *	held: return 0		late: stop_rel := stop_gen, wake, return -EAGAIN
+ *	...						the collector's work
+ *	stop_rel := stop_gen, wake all			released
+ *
+ * Engine *task work*.  task_work_add(TWA_RESUME) makes a thread call
+ * gca_hold_callback() before it next returns to user mode.  Nobody is woken: a
+ * thread asleep in the kernel, stopped, traced or frozen is held where it is.  One
+ * interrupt to the processors that run this mm, waited for, takes the others out
+ * of user mode; the way back is through the callback.  After it every thread is
+ * held, so this engine never waits and never fails.  A thread that is exiting takes
+ * no more work: it returns to user mode no more.
+ *
+ * Engine *signal*, where task work is not exported, and for threads whose critical
+ * sections are counted.  Each thread gets the stop signal; the library's handler
+ * calls SETTLE.  A thread has arrived when it is inside one of our calls
+ * (gca_task.inside); it leaves one through gca_inside_leave(), which does not let it
+ * go while a stop is under way.  A pending signal is no hold: the thread may be
+ * inside sigprocmask() or sigreturn, or in a handler that masks it.  So a thread that
+ * does not arrive in time postpones the stop (the core tries again, cycle.c).
+ *
+ * Memory order.  Each of these is a Dekker pair, a store and a load of the other's
+ * word with a full fence between them on both sides, so one of the two sees the other:
+ *
+ *	stopper: stop_gen, fence, queued	callback: queued := 0, fence, stop_gen
+ *	stopper: signal_stops, fence, inside	leaving: inside := 0, fence, signal_stops
+ *
+ * The release is a store-release of stop_rel, read by an acquire.
+ *
+ * The callback always makes the thread restart the critical section that it may be
+ * in, also when the stop is over: a section that read "no barrier" and then faulted
+ * may have slept through a whole stop without being preempted (review-kernel D1.2).
+ *
+ * Runs under cycle_lock, which keeps the set of threads.  It may not allocate, and
+ * takes no other lock but those of the scheduler and of wait queues.
+ */
+#include <linux/mm_types.h>
+#include <linux/rseq.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
+#include <linux/task_work.h>
+#include <linux/wait.h>
+
+#include <asm/fpu/api.h>
+
+#include "glue.h"
+
+/* How a held thread sleeps: a kill ends it, and the system may be suspended meanwhile. */
+#define GCA_HELD	(TASK_KILLABLE | TASK_FREEZABLE)
+
+/** gca_stopping() - is a stop of this arena under way? */
+static bool gca_stopping(const struct gca_shell *s)
+{
+	/* acquire: what the collector did in the stop; pairs with gca_release() */
+	return smp_load_acquire(&s->stop_rel) != READ_ONCE(s->stop_gen);
+}
+
+static bool gca_exiting(const struct gca_thread *t)
+{
+	return READ_ONCE(t->task->flags) & PF_EXITING;
+}
+
+/* ------------------------------------------------------------- engine: task work */
+
+#ifdef GCA_HAVE_TASK_WORK
+
+/* Restart the critical section that the thread may be in. */
+static void gca_abort_section(void)
+{
+	/* membarrier's interrupt writes the same word. */
+	local_irq_disable();
+	rseq_preempt(current);
+	local_irq_enable();
+}
+
+/*
+ * In the thread's own context, where it would return to user mode; or, with a
+ * tracer or a freezer, in the middle of a system call.
+ */
+static void gca_hold_callback(struct callback_head *work)
+{
+	struct gca_thread *t = container_of(work, struct gca_thread, work);
+	struct gca_shell *s = t->shell;
+
+	if (current->mm == s->mm)
+		gca_abort_section();
+	WRITE_ONCE(t->queued, 0);
+	smp_mb();	/* pairs with the one in gca_port_stop(): see the top */
+	/* A program that was exec()ed meanwhile, or a thread that exits, owes nothing. */
+	if (current->mm == s->mm && gca_stopping(s))
+		wait_event_state(s->hold_wq, !gca_stopping(s) || gca_shell_dying(s),
+				 GCA_HELD);
+	gca_thread_put(t);	/* its last reference may go, and with it the file's */
+}
+
+void gca_hold_init(struct gca_thread *t)
+{
+	init_task_work(&t->work, gca_hold_callback);
+}
+
+/* The work holds a reference on the thread, which holds one on the file. */
+static void gca_arm_work(struct gca_thread *t)
+{
+	if (xchg(&t->queued, 1))
+		return;		/* it has not run yet, and will see the new generation */
+	refcount_inc(&t->refs);
+	if (task_work_add(t->task, &t->work, TWA_RESUME)) {
+		WRITE_ONCE(t->queued, 0);
+		gca_thread_put(t);	/* exiting; not the last reference */
+	}
+}
+
+#else
+
+void gca_hold_init(struct gca_thread *t)
+{
+}
+
+static void gca_arm_work(struct gca_thread *t)
+{
+}
+
+#endif
+
+/*
+ * On each processor that runs the mm.  The interrupt itself is what counts; the
+ * vector registers of the thread it meets go to memory, so that it can be scanned
+ * although it may run on in the kernel.
+ */
+static void gca_fence_cpu(void *unused)
+{
+	if (irq_fpu_usable()) {
+		kernel_fpu_begin_mask(0);
+		kernel_fpu_end();
+	}
+}
+
+static void gca_fence(struct gca_shell *s)
+{
+	preempt_disable();
+	smp_call_function_many(mm_cpumask(s->mm), gca_fence_cpu, NULL, true);
+	gca_fence_cpu(NULL);
+	preempt_enable();
+}
+
+/* ---------------------------------------------------------------- engine: signal */
+
+static struct gca_task *gca_task_current(struct gca_process *p)
+{
+	struct gca_task *gt;
+
+	rcu_read_lock();
+	gt = gca_task_find(p, current);
+	rcu_read_unlock();
+	return gt;	/* only the caller, or its end, unlinks it */
+}
+
+/** gca_inside_enter() - the calling thread is in one of our calls: it has arrived */
+void gca_inside_enter(struct gca_process *p)
+{
+	struct gca_task *gt = gca_task_current(p);
+
+	if (!gt)
+		return;
+	/* release: what it did before; pairs with gca_held() */
+	smp_store_release(&gt->inside, true);
+	smp_mb();	/* inside before signal_stops: the stopper asleep must be woken */
+	if (atomic_read(&p->signal_stops))
+		wake_up(&p->arrive_wq);
+}
+
+/** gca_inside_leave() - the opposite; not while a stop is under way, but if killed */
+void gca_inside_leave(struct gca_process *p)
+{
+	struct gca_task *gt = gca_task_current(p);
+
+	if (!gt)
+		return;
+	for (;;) {
+		WRITE_ONCE(gt->inside, false);
+		smp_mb();	/* pairs with the one in gca_port_stop(): see the top */
+		if (likely(!atomic_read(&p->signal_stops)))
+			return;
+		smp_store_release(&gt->inside, true);	/* pairs with gca_held() */
+		smp_mb();	/* as in gca_inside_enter() */
+		wake_up(&p->arrive_wq);
+		if (wait_event_state(p->hold_wq, !atomic_read(&p->signal_stops),
+				     GCA_HELD))
+			return;
+	}
+}
+
+/* A counted section is left before the handler's call; the word is the thread's. */
+static bool gca_held(const struct gca_thread *t)
+{
+	if (gca_exiting(t))
+		return true;
+	/* acquire: pairs with gca_inside_enter() */
+	return smp_load_acquire(&t->gt->inside) &&
+	       !(t->counted && READ_ONCE(t->core.shared->critical));
+}
+
+/* Have all arrived?  *@id: the first that has not been seen to. */
+static bool gca_all_held(struct gca_shell *s, unsigned long *id)
+{
+	struct gca_thread *t;
+
+	for (t = xa_find(&s->threads, id, ULONG_MAX, XA_PRESENT); t;
+	     t = xa_find_after(&s->threads, id, ULONG_MAX, XA_PRESENT))
+		if (!gca_held(t))
+			return false;
+	return true;
+}
+
+/* ---------------------------------------------------------------------- the stop */
+
+static void gca_release(struct gca_shell *s)
+{
+	WRITE_ONCE(s->a->control->stop, 0);
+	/* What the collector did in the stop; pairs with gca_stopping(). */
+	smp_store_release(&s->stop_rel, s->stop_gen);
+	if (s->stop_engine == GCARENA_ENGINE_SIGNAL) {
+		atomic_dec(&s->process->signal_stops);
+		wake_up_all(&s->process->hold_wq);
+	}
+	wake_up_all(&s->hold_wq);
+}
+
+static void gca_arm(struct gca_shell *s, struct gca_thread *t)
+{
+	if (!READ_ONCE(t->task->on_cpu))
+		s->held_asleep++;
+	if (s->stop_engine == GCARENA_ENGINE_TASKWORK)
+		gca_arm_work(t);
+	else if (!gca_held(t))
+		send_sig(s->stop_signal, t->task, 1);
+}
+
+int gca_port_stop(struct gca_arena *a, u64 deadline)
+{
+	struct gca_shell *s = a->port;
+	struct gca_process *p = s->process;
+	unsigned long id;
+	struct gca_thread *t;
+	s64 left;
+
+	lockdep_assert_held(&s->cycle_lock);
+	s->stop_engine = READ_ONCE(p->engine);
+	WRITE_ONCE(s->stop_gen, s->stop_gen + 1);
+	WRITE_ONCE(a->control->stop, 1);
+	if (s->stop_engine == GCARENA_ENGINE_SIGNAL)
+		atomic_inc(&p->signal_stops);
+	smp_mb();	/* pairs with the callback and with gca_inside_leave() */
+
+	xa_for_each(&s->threads, id, t) {
+		s->held++;
+		if (t->task != current)		/* COLLECT's caller, in our call */
+			gca_arm(s, t);
+	}
+	if (s->stop_engine == GCARENA_ENGINE_SIGNAL) {
+		id = 0;
+		left = deadline - ktime_get_ns();
+		if (!gca_all_held(s, &id) && left > 0)
+			wait_event_hrtimeout(p->arrive_wq,
+					     gca_all_held(s, &id) || gca_shell_dying(s),
+					     ns_to_ktime(left));
+		if (!gca_all_held(s, &id)) {
+			WRITE_ONCE(s->blame, id);
+			gca_release(s);
+			return gca_shell_dying(s) ? -ESRCH : -EAGAIN;
+		}
+	}
+	gca_fence(s);
+	return 0;
+}
+
+void gca_port_start(struct gca_arena *a)
+{
+	gca_release(a->port);
+}
+
+/* Killable; death ends it. */
+int gca_port_backoff(struct gca_arena *a, u64 ns)
+{
+	struct gca_shell *s = a->port;
+	u64 ms = DIV_ROUND_UP_ULL(ns, NSEC_PER_MSEC);
+
+	if (wait_event_killable_timeout(s->gate_wq, gca_shell_dying(s),
+					msecs_to_jiffies(ms)) < 0)
+		return -EINTR;
+	return gca_shell_dying(s) ? -ESRCH : 0;
+}
