@@ -77,7 +77,7 @@ static int gca_read_general(struct task_struct *task, u64 *to)
 		from = (const u64 *)(stack + THREAD_SIZE - TOP_OF_KERNEL_STACK_PADDING) -
 		       GCA_PT_WORDS;
 		for (i = 0; i < GCA_PT_WORDS; i++)
-			to[i] = data_race(READ_ONCE_NOCHECK(from[i]));
+			to[i] = READ_ONCE_NOCHECK(from[i]);
 	}
 	rcu_read_unlock();
 	smp_rmb();	/* the words before the flag that makes them void */
@@ -94,7 +94,8 @@ static int gca_read_vector(struct task_struct *task, void *to)
 
 	if (!gca_vector)
 		return 0;
-	if (task != current && smp_load_acquire(&task->on_cpu) &&	/* pairs with finish_task() */
+	/* acquire: pairs with finish_task() */
+	if (task != current && smp_load_acquire(&task->on_cpu) &&
 	    !test_tsk_thread_flag(task, TIF_NEED_FPU_LOAD))
 		return -EAGAIN;
 	kcsan_disable_current();	/* a change is found by comparison */

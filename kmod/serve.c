@@ -26,6 +26,8 @@
 
 #include "glue.h"
 
+#define GCA_SERVE_IN	(GCARENA_SERVE_NOWAIT | GCARENA_SERVE_LOOKS | GCARENA_SERVE_CHANGED)
+
 static bool gca_scan_asked(struct gca_shell *s)
 {
 	return READ_ONCE(s->scan_wanted) != READ_ONCE(s->scan_done);
@@ -226,7 +228,7 @@ int gca_ioc_serve(struct gca_shell *s, struct gca_call *c)
 	bool mapped, attached;
 	int ret;
 
-	if (arg->flags & ~GCARENA_SERVE_NOWAIT || arg->nr_runs > GCARENA_SERVE_RUNS ||
+	if (arg->flags & ~GCA_SERVE_IN || arg->nr_runs > GCARENA_SERVE_RUNS ||
 	    arg->nr_done > GCARENA_SERVE_RUNS)
 		return -EINVAL;
 	spin_lock(&s->map_lock);
@@ -249,6 +251,7 @@ int gca_ioc_serve(struct gca_shell *s, struct gca_call *c)
 	ret = gca_lent_done(s, arg->nr_done);
 	if (!ret)
 		ret = gca_serve_loop(s, arg);
+	arg->flags = 0;
 	spin_lock(&s->pager_lock);
 	s->pager = NULL;
 	WRITE_ONCE(s->pager_ready, false);

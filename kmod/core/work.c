@@ -64,7 +64,7 @@ bool gca_work_there(struct gca_arena *a)
 	}
 }
 
-/**
+/*
  * gca_work_idle() - nobody works, and there is nothing for a worker
  *
  * What is missed is not for workers: the conductor looks for it.

@@ -174,9 +174,10 @@ void gca_worker_init(struct gca_worker *w, struct gca_arena *a, bool exclusive, 
 	w->exclusive = exclusive;
 	w->mode = mode;
 	atomic64_inc(&a->markers_begun);
-	smp_mb();	/* begun before counted, counted before anything is taken: gca_work_left() */
+	/* Begun before counted, counted before anything is taken: gca_work_left(). */
+	smp_mb();
 	atomic_inc(&a->markers);
-	smp_mb__after_atomic();
+	smp_mb();	/* as above */
 	/* Who only greys would publish one buffer a handful of entries: fill up one. */
 	w->buf = exclusive ? NULL : gca_wbuf_get_full(a);
 	if (!w->buf)

@@ -126,19 +126,24 @@ TEST_F(arena, attach_twice)
 
 static void *other_thread(void *arg)
 {
-	struct raw *r = arg, mine = *r;
+	struct raw *r = arg, other = *r, mine = *r;
 	struct gcarena_settle s = { .size = sizeof(s), .id = r->attach.id };
-	struct gcarena_attach a;
 	uint64_t addr;
 
-	raw_attach_fill(&a);
-	EXPECT_EQ(raw_ioctl(r->fd, GCARENA_IOC_ATTACH, &a), -EBUSY);
-	EXPECT_EQ(raw_detach(&mine), -EPERM);
-	EXPECT_EQ(raw_refill(r, 0, 1), -EPERM);
-	EXPECT_EQ(raw_large(r, 40000, 0, 0, &addr), -EPERM);
-	EXPECT_EQ(raw_ioctl(r->fd, GCARENA_IOC_SETTLE, &s), -EPERM);
-	EXPECT_EQ(raw_collect(r, 0, NULL), -EBUSY);
-	EXPECT_EQ(raw_collect(r, GCARENA_COLLECT_ASYNC, NULL), 0);
+	/* Its mutator is its own, to whom else is attached and to whom is not. */
+	for (int attached = 0; attached < 2; attached++) {
+		EXPECT_EQ(raw_detach(&other), -EPERM);
+		EXPECT_EQ(raw_refill(r, 0, 1), -EPERM);
+		EXPECT_EQ(raw_large(r, 40000, 0, 0, &addr), -EPERM);
+		EXPECT_EQ(raw_ioctl(r->fd, GCARENA_IOC_SETTLE, &s), -EPERM);
+		EXPECT_EQ(raw_collect(r, 0, NULL), 0);
+		EXPECT_EQ(raw_collect(r, GCARENA_COLLECT_ASYNC, NULL), 0);
+		if (!attached)
+			EXPECT_EQ(raw_attach(&mine), 0);
+	}
+	EXPECT_NE(mine.attach.id, r->attach.id);
+	EXPECT_EQ(raw_refill(&mine, 0, 1), 0);
+	EXPECT_EQ(raw_detach(&mine), 0);
 	return NULL;
 }
 

@@ -182,7 +182,7 @@ static inline int raw_large(struct raw *r, uint64_t bytes, uint32_t kind, uint32
 {
 	struct gcarena_large req = {
 		.size = sizeof(req), .bytes = bytes, .kind = kind, .layout = layout,
-		.addr = 0xa5a5a5a5a5a5a5a5,
+		.addr = 0xa5a5a5a5a5a5a5a5, .id = r->attach.id,
 	};
 	int err = raw_ioctl(r->fd, GCARENA_IOC_LARGE, &req);
 
@@ -199,6 +199,7 @@ static inline int raw_collect(struct raw *r, uint32_t flags, struct gcarena_coll
 	p->size = sizeof(*p);
 	p->flags = flags;
 	p->timeout_ns = 0;
+	p->__reserved = 0;
 	return raw_ioctl(r->fd, GCARENA_IOC_COLLECT, p);
 }
 
@@ -296,9 +297,10 @@ static inline bool gct_arenas_become(long n)
 {
 	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
 
-	while (gct_arenas() != n && gct_now_ms() < end)
+	/* Fewer: one of an earlier test was still on its way out when they were counted. */
+	while (gct_arenas() > n && gct_now_ms() < end)
 		gct_sleep_ms(10);
-	return gct_arenas() == n;
+	return gct_arenas() <= n;
 }
 
 static inline uint64_t gct_random(uint64_t *state)

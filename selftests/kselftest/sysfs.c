@@ -21,11 +21,15 @@ static const struct {
 	bool total;
 } files[] = {
 	{ "cycles", OF(cycles), true }, { "forced", OF(forced), true },
-	{ "postponed_stops", NOTHING, false }, { "voided", OF(voided), true },
+	{ "postponed_stops", OF(postponed), true }, { "voided", OF(voided), true },
 	{ "last_void_reason", NOTHING, false }, { "live", OF(live), false },
 	{ "goal", OF(goal), false }, { "heap", OF(heap), false },
 	{ "metadata", OF(metadata), false }, { "stops", OF(stops), true },
 	{ "stop_ns_max", OF(stop_ns_max), false }, { "stop_ns_total", OF(stop_ns_total), true },
+	{ "stop_ns_p50", OF(stop_ns_p50), false }, { "stop_ns_p99", OF(stop_ns_p99), false },
+	{ "hold_ns_max", OF(hold_ns_max), false }, { "hold_ns_total", OF(hold_ns_total), true },
+	{ "held", OF(held), true }, { "held_asleep", OF(held_asleep), true },
+	{ "threads", OF(threads), false },
 	{ "mark_ns_collect", OF(mark_ns[0]), true }, { "mark_ns_serve", OF(mark_ns[1]), true },
 	{ "sweep_ns", OF(sweep_ns), true }, { "coordinator_ns", NOTHING, false },
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },

@@ -50,18 +50,20 @@ static const struct command {
 } commands[] = {
 #define C(n, N, known, how, reserved) { #N, GCARENA_IOC_##N, sizeof(struct gcarena_##n), known, how, reserved }
 	C(info, INFO, 0, ANY_STATE, -1),
-	C(create, CREATE, 0, ANY_STATE, -1),
-	C(attach, ATTACH, 0, WANTS_MAPS, -1),
+	C(create, CREATE, GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK, ANY_STATE, -1),
+	C(attach, ATTACH, GCARENA_ATTACH_COUNTER, WANTS_MAPS, -1),
 	C(detach, DETACH, 0, 0, offsetof(struct gcarena_detach, __reserved)),
 	C(refill, REFILL, 0, 0, offsetof(struct gcarena_refill, __reserved)),
-	C(large, LARGE, 0, 0, -1),
-	C(settle, SETTLE, GCARENA_SETTLE_FLUSH, 0, offsetof(struct gcarena_settle, __reserved)),
+	C(large, LARGE, 0, 0, offsetof(struct gcarena_large, __reserved)),
+	C(settle, SETTLE, GCARENA_SETTLE_FLUSH | GCARENA_SETTLE_PARK, 0,
+	  offsetof(struct gcarena_settle, __reserved)),
 	C(layout, LAYOUT, 0, 0, offsetof(struct gcarena_layout, __reserved)),
 	C(roots, ROOTS, 0, 0, -1),
-	C(collect, COLLECT, 15, WANTS_MAPS, -1),
+	C(collect, COLLECT, 15, WANTS_MAPS, offsetof(struct gcarena_collect, __reserved)),
 	C(config, CONFIG, 0, 0, -1),
 	C(stats, STATS, 0, 0, -1),
-	C(serve, SERVE, GCARENA_SERVE_NOWAIT, WANTS_MAPS, -1),
+	C(serve, SERVE, GCARENA_SERVE_NOWAIT | GCARENA_SERVE_LOOKS | GCARENA_SERVE_CHANGED,
+	  WANTS_MAPS, -1),
 	C(destroy, DESTROY, 0, 0, -1),
 #undef C
 };
@@ -91,6 +93,7 @@ static void good(const struct command *c, const struct raw *r, union arg *a)
 		break;
 	case GCARENA_IOC_LARGE:
 		a->large.bytes = 40000;
+		a->large.id = r->attach.id;
 		break;
 	case GCARENA_IOC_SETTLE:
 		a->settle.id = r->attach.id;
