@@ -231,6 +231,7 @@ struct gca_bins {
  * @free_dirty: pages in @dirty
  * @returning: pages lent to SERVE
  * @returned: pages given back so far
+ * @giving: gca_scavenge_take() has begun and not come down to what is kept
  * @reclaim: next page that gca_reclaim() looks at; 0 at each mark termination
  * @inner_dead: struct gca_inner to be freed outside the lock
  */
@@ -240,6 +241,7 @@ struct gca_pageheap {
 	u32 npages;
 	u32 inuse, free_dirty, returning;
 	u64 returned;
+	bool giving;
 	u32 reclaim;
 	struct list_head inner_dead;
 };

@@ -16,12 +16,10 @@
  * of every span and the first page of every free run have theirs.  An
  * allocation that finds some missing returns -EAGAIN and says what; the caller
  * leaves its operation, makes it by gca_chunk_grow() and tries again.  Chunks
- * wholly inside one large span are represented by one struct gca_inner, so that
- * an object as large as the reservation costs a page of metadata, not a chunk
- * for each 4 MiB.
+ * wholly inside one large span are represented by one struct gca_inner: an object
+ * as large as the reservation costs a page of metadata, not a chunk for each 4 MiB.
  *
- * Not done here: deciding when memory goes back (scavenge.c), anything with the
- * contents of the pages.
+ * Not done here: when memory goes back (scavenge.c), what is in the pages.
  */
 #include "pageheap.h"
 #include "span.h"
@@ -287,10 +285,15 @@ void gca_need_drop(struct gca_arena *a, struct gca_need *need)
 	need->inner = NULL;
 }
 
+static bool has_metadata(const struct gca_arena *a, u32 page)
+{
+	return a->chunk[page / GCA_CHUNK_PAGES] != a->empty;
+}
+
 /* Is @page's chunk missing?  Then say so in @need. */
 static bool chunk_missing(struct gca_arena *a, u32 page, struct gca_need *need)
 {
-	if (a->chunk[page / GCA_CHUNK_PAGES] != a->empty)
+	if (has_metadata(a, page))
 		return false;
 	need->chunk = page / GCA_CHUNK_PAGES;
 	return true;
@@ -333,7 +336,7 @@ static void span_publish(struct gca_arena *a, struct gca_span *s, u64 pw, struct
 	}
 }
 
-/* Undo span_publish(); the first page last.  No marker is running. */
+/* Undo span_publish(), first page last; no marker runs. */
 static void span_unpublish(struct gca_arena *a, struct gca_span *s)
 {
 	u64 *inuse = GCA_PAGE_WORD(gca_chunk_of(a, s->page)->inuse, s->page);
@@ -486,6 +489,43 @@ void gca_inner_reap(struct gca_arena *a)
 		gca_meta_free(a, i, sizeof(*i));
 }
 
+/*
+ * Which part of a dirty run goes back, if @max pages are too many: not more, for
+ * that comes back as page faults before the next cycle.  If there are whole huge
+ * pages in it, only these: one returned in part is none any more.  Cuts need
+ * metadata on both sides; a long run may lack it inside, it goes whole then.
+ *
+ * Return: false if @max is less than the huge page that would be broken.
+ */
+static bool part_to_return(const struct gca_arena *a, const struct gca_span *s, u32 min_pages,
+			   u32 max, u32 *page, u32 *npages)
+{
+	u32 skew = (a->base >> GCARENA_PAGE_SHIFT) % GCA_HUGE_PAGES;
+	u32 start = s->page, end = start + s->npages;
+	u32 lo = ALIGN(start + skew, GCA_HUGE_PAGES), hi = ALIGN_DOWN(end + skew, GCA_HUGE_PAGES);
+	u32 n = ALIGN_DOWN(max, GCA_HUGE_PAGES);
+
+	if (lo >= hi) {
+		*npages = clamp(max, min_pages, s->npages);
+		*page = end - *npages;
+		return true;
+	}
+	if (!n)
+		return false;
+	lo -= skew;
+	hi -= skew;
+	if (n < hi - lo)
+		lo = hi - n;
+	if ((lo > start && !has_metadata(a, lo - 1)) || !has_metadata(a, lo) ||
+	    !has_metadata(a, hi - 1) || (hi < end && !has_metadata(a, hi))) {
+		lo = start;
+		hi = end;
+	}
+	*page = lo;
+	*npages = hi - lo;
+	return true;
+}
+
 /**
  * gca_pages_take_dirty() - take dirty runs out, to be returned to the system
  * @a: arena
@@ -507,23 +547,16 @@ u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run 
 	while (n < room && h->free_dirty > keep_pages && h->dirty.fl) {
 		unsigned int f = fls64(h->dirty.fl) - 1, i = fls64(h->dirty.sl[f]) - 1;
 		struct gca_span *s = list_first_entry(&h->dirty.list[f][i], struct gca_span, link);
+		u32 page, npages;
 
-		u32 npages = s->npages;
-
-		if (npages < min_pages)
+		if (s->npages < min_pages ||
+		    !part_to_return(a, s, min_pages, h->free_dirty - keep_pages, &page, &npages))
 			break;
-		/*
-		 * No more than asked for: what goes beyond comes back as page
-		 * faults before the next cycle.  A longer run may have inner
-		 * chunks, which have no place for a tag; it goes whole.
-		 */
-		if (npages <= GCA_CHUNK_PAGES)
-			npages = clamp(h->free_dirty - keep_pages, min_pages, npages);
-		s = run_cut(a, s, s->page + s->npages - npages, npages);
+		s = run_cut(a, s, page, npages);
 		s->state = GCA_SPAN_RETURNING;
-		h->returning += s->npages;
-		runs[n].start = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
-		runs[n].len = (u64)s->npages << GCARENA_PAGE_SHIFT;
+		h->returning += npages;
+		runs[n].start = a->base + ((u64)page << GCARENA_PAGE_SHIFT);
+		runs[n].len = (u64)npages << GCARENA_PAGE_SHIFT;
 		n++;
 	}
 	gca_spin_unlock(&h->lock);

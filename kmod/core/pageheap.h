@@ -17,6 +17,8 @@ struct gca_need {
 
 #define GCA_NEED_INNER	U32_MAX
 
+#define GCA_HUGE_PAGES	(1U << (21 - GCARENA_PAGE_SHIFT))	/* heap pages in 2 MiB */
+
 /** gca_pages_has_run() - is there a dirty run of at least GCA_SL pages? */
 static inline bool gca_pages_has_run(const struct gca_arena *a)
 {

@@ -9,8 +9,10 @@
  * acknowledged stay out: the program has harmed itself only.
  *
  * How much: what the heap will not need before the next cycle ends, plus ten
- * per cent (Go's retainExtraPercent).  Go's background pace and the memory
- * limit's urgency belong to the pacer.
+ * per cent (Go's retainExtraPercent).  When: a heap that stays just above that
+ * would give back each 64 KiB that it frees, and fault them in again; so nothing
+ * goes before there is a batch, then all of it.  Go's background pace and the
+ * memory limit's urgency belong to the pacer.
  */
 #include "cycle.h"
 #include "pageheap.h"
@@ -28,12 +30,22 @@ static u32 keep_pages(struct gca_arena *a)
 	return min_t(u64, (want - inuse) >> GCARENA_PAGE_SHIFT, a->heap.npages);
 }
 
+/* How many more than these there must be before any goes. */
+static u32 batch_pages(struct gca_arena *a)
+{
+	u64 goal = READ_ONCE(a->heap_goal) >> GCARENA_PAGE_SHIFT;
+
+	return clamp_t(u64, goal / 64, GCA_HUGE_PAGES, a->heap.npages);
+}
+
 /** gca_scavenge_wanted() - is there enough to return that a pager should wake? */
 bool gca_scavenge_wanted(struct gca_arena *a)
 {
+	u32 least = READ_ONCE(a->heap.giving) ? MIN_PAGES : batch_pages(a);
+
 	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF && !atomic64_read(&a->unswept) &&
 	       READ_ONCE(a->totals.cycles) && gca_pages_has_run(a) &&
-	       READ_ONCE(a->heap.free_dirty) > keep_pages(a) + MIN_PAGES;
+	       READ_ONCE(a->heap.free_dirty) > keep_pages(a) + least;
 }
 
 /**
@@ -47,9 +59,15 @@ bool gca_scavenge_wanted(struct gca_arena *a)
  */
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
 {
-	if (!gca_scavenge_wanted(a))
+	u32 n = 0;
+
+	if (!room)
 		return 0;
-	return gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep_pages(a));
+	if (gca_scavenge_wanted(a))
+		n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep_pages(a));
+	/* All of the room was used: there may be more. */
+	WRITE_ONCE(a->heap.giving, n == room);
+	return n;
 }
 
 /*

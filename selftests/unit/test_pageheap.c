@@ -312,6 +312,46 @@ static void test_last_pages(void **state)
 	world_close(w);
 }
 
+/*
+ * Whole huge pages are returned as such and are not broken for less; what is
+ * beside them goes when they have gone and it is still too much.
+ */
+static void test_huge_pages(void **state)
+{
+	struct world *w = world_open(64 * MIB, 0, 8);
+	struct gca_span **one = test_calloc(8192, sizeof(*one));
+	u32 i, at = GCA_HUGE_PAGES - (w->a.base >> GCARENA_PAGE_SHIFT) % GCA_HUGE_PAGES;
+	struct gcarena_run run[4];
+
+	for (i = 0; i < 8192; i++)
+		assert_int_equal(pages_alloc(w, 1, &one[i]), 0);
+	give(w, one, at + 206, 762, false);	/* 50, two huge pages, 200 */
+	at += GCA_HUGE_PAGES;
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 762 - 255), 0);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 762 - 300), 1);
+	assert_int_equal(run[0].start, page_addr(w, at + 256));
+	assert_int_equal(run[0].len, 2 * MIB);
+	gca_scavenge_done(&w->a, run, 1);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 0), 3);
+	assert_int_equal(run[0].start, page_addr(w, at));
+	assert_int_equal(run[0].len, 2 * MIB);
+	assert_int_equal(run[1].start, page_addr(w, at + 512));
+	assert_int_equal(run[1].len >> GCARENA_PAGE_SHIFT, 200);
+	assert_int_equal(run[2].start, page_addr(w, at - 50));
+	assert_int_equal(run[2].len >> GCARENA_PAGE_SHIFT, 50);
+	gca_scavenge_done(&w->a, run, 3);
+	assert_int_equal(w->a.heap.free_dirty, 0);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 0), 0);
+	/* no huge page in it: just what was asked for, from its end */
+	give(w, one, at + 1024, 40, false);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 25), 1);
+	assert_int_equal(run[0].start, page_addr(w, at + 1024 + 25));
+	assert_int_equal(run[0].len >> GCARENA_PAGE_SHIFT, 15);
+	gca_scavenge_done(&w->a, run, 1);
+	test_free(one);
+	world_close(w);
+}
+
 /* An object as large as 1 TiB of reservation costs little, again and again. */
 static void test_tebibyte(void **state)
 {
@@ -483,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_random_small),
 		cmocka_unit_test(test_random_large),
 		cmocka_unit_test(test_last_pages),
+		cmocka_unit_test(test_huge_pages),
 		cmocka_unit_test(test_tebibyte),
 		cmocka_unit_test(test_no_linear_search),
 		cmocka_unit_test(test_metadata),
