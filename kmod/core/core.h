@@ -177,7 +177,8 @@ struct gca_wbuf {
  * @bits: for each page 8 pairs of words: mark bits, alloc bits of 64 slots.
  *	Pairs, so that testing a slot's colour and marking it is one cache line
  * @span: the cold part
- * @overflow: bit a page: its span's marked objects must be scanned again
+ * @grey: for each page a bit a slot: marked, but there was no buffer to queue it
+ * @overflow: bit a page: some bit of its span in @grey is set
  * @marked: bit a page: the first page of a span with a mark bit set.  Set while
  *	marking, cleared when the span is swept
  * @inuse: bit a page: the first page of a span; written under heap.lock
@@ -189,6 +190,7 @@ struct gca_chunk {
 	u64 pw[GCA_CHUNK_PAGES];
 	u64 bits[GCA_CHUNK_PAGES * GCA_BIT_WORDS * 2];
 	struct gca_span span[GCA_CHUNK_PAGES];
+	u64 grey[GCA_CHUNK_PAGES * GCA_BIT_WORDS];
 	u64 overflow[GCA_CHUNK_PAGES / 64];
 	u64 marked[GCA_CHUNK_PAGES / 64];
 	u64 inuse[GCA_CHUNK_PAGES / 64];

@@ -4,9 +4,9 @@
  *
  * gca_drain() calls the mark loop (mark.c) until no work is left that the worker
  * can find, and gets it what it asks for in between: room, more entries, a scan
- * with faults on for what was not there.  Overflow: spans of which some object
- * was marked but could not be queued are scanned again, all their marked objects,
- * when nothing else is left.  Missed objects are scanned here too, by copying,
+ * with faults on for what was not there.  Overflow: objects that were marked but
+ * could not be queued have a grey bit, and their span an overflow bit; they are
+ * queued when nothing else is left.  Missed objects are scanned here too, by copying,
  * in the owner's context.
  *
  * May sleep, but never in an operation.
@@ -204,26 +204,28 @@ bool gca_drain_local(struct gca_worker *w)
 	}
 }
 
-/* Scan all marked objects of a span again. */
+/* Queue the objects of a span that are grey.  They are scanned when the buffer is full. */
 static bool overflow_span(struct gca_worker *w, u32 head)
 {
 	struct gca_arena *a = w->arena;
-	u64 pw = READ_ONCE(*gca_pw(a, head));
+	u64 *grey = &gca_chunk_of(a, head)->grey[head % GCA_CHUNK_PAGES * GCA_BIT_WORDS];
+	u64 bits, pw = READ_ONCE(*gca_pw(a, head));
 	const struct gca_class *c = &gca_class[gca_pw_class(pw)];
 	unsigned int i, index;
-	u64 marks;
 
 	for (i = 0; i < gca_bit_words(c->nelems); i++) {
-		marks = READ_ONCE(gca_pair(a, head, i)[0]);
-		for (; marks; marks &= marks - 1) {
-			index = 64 * i + __ffs64(marks);
-			if (w->buf->n == GCA_WBUF_ENTRIES && !gca_drain_local(w))
+		bits = READ_ONCE(grey[i]) ? xchg(&grey[i], 0) : 0;
+		for (; bits; bits &= bits - 1) {
+			index = 64 * i + __ffs64(bits);
+			if (w->buf->n == GCA_WBUF_ENTRIES && !gca_drain_local(w)) {
+				gca_set_bits(&grey[i], bits);
 				return false;
+			}
 			worker_push(w, gca_entry(((u64)head << GCARENA_PAGE_SHIFT) +
 						 (u64)index * c->size, gca_pw_class(pw)));
 		}
 	}
-	return gca_drain_local(w);
+	return true;
 }
 
 /*

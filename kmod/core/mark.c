@@ -30,8 +30,8 @@
  * bitmaps) selects among its own words only.
  *
  * Marking cannot fail for want of memory: a worker without room marks what it
- * finds and sets the overflow bit of the span; drain.c goes through the marked
- * objects of such spans when nothing else is left.
+ * finds and sets its grey bit and the overflow bit of the span; drain.c queues
+ * the grey objects of such spans when nothing else is left.
  */
 #include "mark.h"
 #include "shape.h"
@@ -39,6 +39,7 @@
 #define BATCH_WORDS	2048	/* budget of a window: 16 KiB of words, or */
 #define OBJECT_WORDS	24	/* fewer with small objects: each costs as much as so many words */
 #define BLOCK_WORDS	64	/* read before what they name is greyed */
+#define PATTERN		BLOCK_WORDS	/* behind them: the last pattern from a tail bitmap */
 
 /**
  * struct batch_state - the worker's state during a batch, in registers
@@ -70,12 +71,13 @@ static __always_inline bool has_room(const struct batch_state *s)
 	return s->n < GCA_WBUF_ENTRIES || s->starved;
 }
 
-static __always_inline void push(struct gca_worker *w, struct batch_state *s, u64 entry)
+static __always_inline void push(struct gca_worker *w, struct batch_state *s, u64 entry,
+				 const struct gca_ref *r)
 {
 	if (likely(s->n < GCA_WBUF_ENTRIES))
 		s->obj[s->n++] = entry;
 	else
-		gca_overflow_set(w->arena, gca_entry_off(entry));
+		gca_overflow_ref(w->arena, r);
 }
 
 /*
@@ -86,10 +88,10 @@ static __always_inline void push(struct gca_worker *w, struct batch_state *s, u6
  * can predict costs nothing.  The second greys what was kept, and has the
  * registers for itself.
  */
-static __always_inline void keep(struct batch_state *s, u64 *block, u64 word)
+static __always_inline u64 keep(const struct batch_state *s, u64 *block, u64 found, u64 word)
 {
-	block[s->found] = word - s->v.base;
-	s->found += word - s->v.base <= s->v.mask;
+	block[found] = word - s->v.base;
+	return found + (word - s->v.base <= s->v.mask);
 }
 
 /* Return: false if there is no room; the block must be scanned again. */
@@ -112,7 +114,7 @@ static __always_inline bool grey_block(struct gca_worker *w, struct batch_state 
 		else
 			s->bytes += gca_span(w->arena, r.head)->bytes;
 		if (gca_ref_scans(&r))
-			push(w, s, gca_entry(r.off, gca_pw_class(r.pw)));
+			push(w, s, gca_entry(r.off, gca_pw_class(r.pw)), &r);
 	}
 	return true;
 }
@@ -120,9 +122,8 @@ static __always_inline bool grey_block(struct gca_worker *w, struct batch_state 
 /* All of the @n words at @addr.  By fours: the loop costs as much as the reading. */
 static __always_inline enum gca_batch read_words(struct batch_state *s, u64 *block, u64 addr, u32 n)
 {
-	u64 w0, w1, w2, w3;
+	u64 w0, w1, w2, w3, found = 0;
 
-	s->budget -= n;
 	for (; n >= 4; n -= 4, addr += 32) {
 		GCA_UREAD(w0, addr, miss);
 		GCA_UREAD(w1, addr + 8, miss);
@@ -130,15 +131,16 @@ static __always_inline enum gca_batch read_words(struct batch_state *s, u64 *blo
 		GCA_UREAD(w3, addr + 24, miss);
 		if (!(w0 | w1 | w2 | w3))
 			continue;
-		keep(s, block, w0);
-		keep(s, block, w1);
-		keep(s, block, w2);
-		keep(s, block, w3);
+		found = keep(s, block, found, w0);
+		found = keep(s, block, found, w1);
+		found = keep(s, block, found, w2);
+		found = keep(s, block, found, w3);
 	}
 	for (; n; n--, addr += 8) {
 		GCA_UREAD(w0, addr, miss);
-		keep(s, block, w0);
+		found = keep(s, block, found, w0);
 	}
+	s->found = found;
 	return GCA_BATCH_GOES_ON;
 miss:
 	return GCA_BATCH_MISS;
@@ -151,25 +153,31 @@ miss:
 static __always_inline enum gca_batch read_all(struct batch_state *s, u64 *block, u64 addr,
 					       u32 words, u32 k, u32 *next)
 {
-	if (likely(words <= BLOCK_WORDS))	/* never left half read: k is 0 */
+	if (likely(words <= BLOCK_WORDS)) {	/* never left half read: k is 0 */
+		s->budget -= words;
 		return read_words(s, block, addr, words);
+	}
 	if (words - k > BLOCK_WORDS) {
 		*next = k + BLOCK_WORDS;
 		words = *next;
 	}
+	s->budget -= words - k;
 	return read_words(s, block, addr + 8ULL * k, words - k);
 }
 
-/* The words at @addr that @bits names. */
+/* The words at @addr that @bits names; those that are together at the front by fours. */
 static __always_inline enum gca_batch read_bits(struct batch_state *s, u64 *block, u64 addr,
 						u64 bits)
 {
-	u64 word;
+	u64 word, found = 0;
 
+	if (!(bits & (bits + 1)))
+		return read_words(s, block, addr, bits + 1 ? __ffs64(bits + 1) : 64);
 	for (; bits; bits &= bits - 1) {
 		GCA_UREAD(word, addr + 8ULL * __ffs64(bits), miss);
-		keep(s, block, word);
+		found = keep(s, block, found, word);
 	}
+	s->found = found;
 	return GCA_BATCH_GOES_ON;
 miss:
 	return GCA_BATCH_MISS;
@@ -191,39 +199,60 @@ static __always_inline enum gca_batch read_shape(struct batch_state *s, u64 *blo
 	return read_bits(s, block, sh->addr + 8ULL * k, bits);
 }
 
-/* A block of one entry. */
-static __always_inline enum gca_batch read_entry(struct gca_worker *w, struct batch_state *s,
-						 u64 *block, u64 *entry, u32 k, u32 *next)
+/* The words of a small object. */
+static __always_inline enum gca_batch read_small(struct batch_state *s, u64 *block, u64 entry)
 {
-	u64 lo, hi = 0, more, addr = s->v.base + gca_entry_off(*entry);
+	u64 bits, hi = 0, addr = s->v.base + gca_entry_off(entry), guess;
+	u32 words = words_of(entry);
+
+	s->budget -= words + OBJECT_WORDS;
+	if ((gca_entry_class(entry) & 3) != GCARENA_PRECISE)
+		return read_words(s, block, addr, words);
+	GCA_UREAD(bits, tail_at(s->v.base, entry), miss);
+	if (unlikely(tail_split(entry)))
+		GCA_UREAD(hi, tail_at(s->v.base, entry) + 8, miss);
+	bits = tail_bits(entry, bits, hi);
+	/*
+	 * Likely the pattern is that of the object before.  Taken from there the
+	 * processor need not wait for the bitmap to read the words.
+	 */
+	guess = READ_ONCE(block[PATTERN]);
+	if (unlikely(bits != guess)) {
+		WRITE_ONCE(block[PATTERN], bits);
+		guess = bits;
+	}
+	return read_bits(s, block, addr, guess);
+miss:
+	return GCA_BATCH_MISS;
+}
+
+/* A block of an object that is not small. */
+static __always_inline enum gca_batch read_big(struct gca_worker *w, struct batch_state *s,
+					       u64 *block, u64 *entry, u32 k, u32 *next)
+{
+	u64 header, more, addr = s->v.base + gca_entry_off(*entry);
 	unsigned int sc = gca_entry_class(*entry);
 	struct gca_arena *a = w->arena;
-	struct shape sh;
+	struct shape sh = {};
 
 	s->found = 0;
-	if (unlikely(sc >= GCARENA_NR_SPAN_CLASSES)) {
+	if (!k)
+		s->budget -= OBJECT_WORDS;
+	if (sc >= GCARENA_NR_SPAN_CLASSES) {
 		if (!has_room(s))
 			return GCA_BATCH_ROOM;
-		sh = (struct shape){};
 		more = shape_oblet(a, &sh, entry);
-		if (more)
-			push(w, s, more);
+		if (more && s->n < GCA_WBUF_ENTRIES)
+			s->obj[s->n++] = more;
+		else if (more)
+			gca_overflow_set(a, gca_entry_off(more));
 		return sh.all ? read_all(s, block, sh.addr, sh.words, k, next) :
 				read_shape(s, block, &sh, k, next);
 	}
 	if ((sc & 3) == GCARENA_CONSERVATIVE)
 		return read_all(s, block, addr, words_of(*entry), k, next);
-	sh = (struct shape){};
-	if (gca_class[sc].size <= GCARENA_BITMAP_MAX) {
-		GCA_UREAD(lo, tail_addr(a, *entry), miss);
-		if (tail_split(*entry))
-			GCA_UREAD(hi, tail_addr(a, *entry) + 8, miss);
-		shape_tail(a, &sh, *entry, lo, hi);
-		s->budget -= sh.words;
-		return read_bits(s, block, sh.addr, sh.bits);
-	}
-	GCA_UREAD(lo, addr, miss);
-	shape_header(a, &sh, *entry, lo);
+	GCA_UREAD(header, addr, miss);
+	shape_header(a, &sh, *entry, header);
 	return read_shape(s, block, &sh, k, next);
 miss:
 	return GCA_BATCH_MISS;
@@ -239,6 +268,9 @@ static __always_inline u64 next_entry(struct gca_worker *w, struct batch_state *
 		if (!s->n && !s->fifo_n)
 			return entry;	/* a list: nothing to overlap with */
 		prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
+		/* Of a larger object it is wasted; so would be the time to find out. */
+		if ((gca_entry_class(entry) & 3) == GCARENA_PRECISE)
+			prefetch((void *)(unsigned long)tail_at(s->v.base, entry));
 		if (s->fifo_n == GCA_FIFO) {
 			swap(entry, w->fifo[s->fifo_head]);
 			s->fifo_head = (s->fifo_head + 1) % GCA_FIFO;
@@ -257,8 +289,12 @@ static __always_inline u64 next_entry(struct gca_worker *w, struct batch_state *
 /*
  * One batch: scan local work until there is none, the budget is used up, or
  * something is needed that the window does not allow.
+ *
+ * Compiled once for small objects, which have one block, and once for the rest:
+ * the loop for small ones has the registers for itself.  @small and @exclusive
+ * are constants.  Return: GCA_BATCH_GOES_ON: w->cur is for the other loop.
  */
-enum gca_batch gca_mark_batch(struct gca_worker *w)
+static __always_inline enum gca_batch batch(struct gca_worker *w, bool small, bool exclusive)
 {
 	struct gca_arena *a = w->arena;
 	struct batch_state s = {
@@ -268,14 +304,15 @@ enum gca_batch gca_mark_batch(struct gca_worker *w)
 		.fifo_head = w->fifo_head,
 		.fifo_n = w->fifo_n,
 		.starved = w->starved,
-		.exclusive = w->exclusive,
+		.exclusive = exclusive,
 		.budget = BATCH_WORDS,
 	};
 	bool pretend = a->debug & GCARENA_DEBUG_MISS;
-	u64 entry = w->cur, block[BLOCK_WORDS];
+	u64 entry = w->cur, block[BLOCK_WORDS + 1];
 	u32 k = w->cur_word, next;
 	enum gca_batch ret;
 
+	block[PATTERN] = 0;
 	if (!GCA_UREAD_BEGIN(a))
 		return GCA_BATCH_MISS;
 	for (;;) {
@@ -286,22 +323,27 @@ enum gca_batch gca_mark_batch(struct gca_worker *w)
 				break;
 			}
 			k = 0;
-			s.budget -= OBJECT_WORDS;
 		}
+		ret = GCA_BATCH_GOES_ON;
+		if (unlikely(is_small(entry) != small))
+			break;
 		next = 0;
-		ret = unlikely(pretend) && !(s.objects % 16) ?
-		      GCA_BATCH_MISS : read_entry(w, &s, block, &entry, k, &next);
+		if (unlikely(pretend) && !(s.objects % 16))
+			ret = GCA_BATCH_MISS;
+		else if (small)
+			ret = read_small(&s, block, entry);
+		else
+			ret = read_big(w, &s, block, &entry, k, &next);
 		if (unlikely(ret != GCA_BATCH_GOES_ON))
 			break;
 		if (unlikely(!grey_block(w, &s, block))) {
 			ret = GCA_BATCH_ROOM;
 			break;
 		}
-		if (unlikely(next))
-			k = next;
-		else
+		k = next;
+		if (!next)
 			entry = 0;
-		if (s.budget <= 0) {
+		if (unlikely(s.budget <= 0)) {
 			ret = GCA_BATCH_BUDGET;
 			break;
 		}
@@ -317,4 +359,26 @@ enum gca_batch gca_mark_batch(struct gca_worker *w)
 	w->bytes += s.bytes;
 	w->scanned += 8 * (u64)(BATCH_WORDS - s.budget);	/* what is paced: Go's scan work */
 	return ret;
+}
+
+static noinline enum gca_batch batch_alone(struct gca_worker *w)
+{
+	return batch(w, true, true);
+}
+
+static noinline enum gca_batch batch_shared(struct gca_worker *w)
+{
+	return batch(w, true, false);
+}
+
+static noinline enum gca_batch batch_big(struct gca_worker *w)
+{
+	return batch(w, false, false);
+}
+
+enum gca_batch gca_mark_batch(struct gca_worker *w)
+{
+	enum gca_batch ret = w->exclusive ? batch_alone(w) : batch_shared(w);
+
+	return ret == GCA_BATCH_GOES_ON ? batch_big(w) : ret;
 }

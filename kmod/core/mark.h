@@ -34,21 +34,27 @@ static __always_inline unsigned int gca_entry_class(u64 entry)
 }
 
 /**
- * gca_overflow_set() - the marked objects of a span must be scanned again
+ * gca_overflow_ref() - an object is grey, but there is no buffer to queue it
  * @a: arena
- * @off: heap offset of any of its objects
+ * @r: object
  *
- * The counter is raised before the bit is visible and lowered after the span
- * has been scanned, so "no overflow" is never seen too early.
+ * Its grey bit is set before the overflow bit of its span is looked at, and
+ * taken after that is: an object whose span is being emptied meanwhile is found
+ * this time or the next.  The counter is raised before the overflow bit is
+ * visible and lowered when all grey objects are in a worker, which is itself
+ * counted, so "no overflow" is never seen too early.
  */
-static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
+static __always_inline void gca_overflow_ref(struct gca_arena *a, const struct gca_ref *r)
 {
-	u32 page = off >> GCARENA_PAGE_SHIFT;
-	u64 pw = READ_ONCE(*gca_pw(a, page)), *word;
-	u32 head = pw & GCA_PW_INTERIOR ? gca_pw_head(pw) : page;
-	u64 old, bit = 1ULL << (head & 63);
+	u64 *word = &r->chunk->overflow[r->head % GCA_CHUNK_PAGES / 64];
+	u64 old, bit = 1ULL << (r->head & 63);
+	u32 head = r->head;
 
-	word = &gca_chunk_of(a, head)->overflow[head % GCA_CHUNK_PAGES / 64];
+	gca_set_bits(&r->chunk->grey[head % GCA_CHUNK_PAGES * GCA_BIT_WORDS + r->index / 64],
+		     1ULL << (r->index & 63));
+	smp_mb__after_atomic();	/* pairs with the xchg()s of overflow_scan() */
+	if (READ_ONCE(*word) & bit)
+		return;
 	atomic_inc(&a->overflowed);
 	do {
 		old = READ_ONCE(*word);
@@ -59,6 +65,19 @@ static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
 	} while (cmpxchg(word, old, old | bit) != old);
 	gca_set_bits(&a->overflow_chunks[head / GCA_CHUNK_PAGES / 64],
 		     1ULL << (head / GCA_CHUNK_PAGES & 63));
+}
+
+/**
+ * gca_overflow_set() - the same for an entry
+ * @a: arena
+ * @off: the entry's offset; an oblet stands for its whole object
+ */
+static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
+{
+	struct gca_ref r;
+
+	if (gca_find(a, a->base + off, &r))
+		gca_overflow_ref(a, &r);
 }
 
 /**

@@ -54,11 +54,29 @@ static __always_inline unsigned int word_in_page(u64 entry)
 }
 
 /* Address of the tail-bitmap word that has the bit of the slot's first word. */
+#define TAIL_WORDS	((GCARENA_PAGE_SIZE / 64 - 1) & ~7UL)	/* in tail words, a byte a word */
+
+static __always_inline u64 tail_at(u64 base, u64 entry)
+{
+	u64 off = gca_entry_off(entry);
+
+	/* The page's last byte is as good as its first, and an or cheaper than an and. */
+	return base + (off | (GCARENA_PAGE_SIZE - 1)) -
+	       (GCARENA_PAGE_SIZE - 1 - GCARENA_BITMAP_OFFSET) + (off >> 6 & TAIL_WORDS);
+}
+
 static __always_inline u64 tail_addr(const struct gca_arena *a, u64 entry)
 {
-	u64 page = gca_entry_off(entry) & ~(GCARENA_PAGE_SIZE - 1);
+	return tail_at(a->base, entry);
+}
 
-	return a->base + page + GCARENA_BITMAP_OFFSET + word_in_page(entry) / 64 * 8;
+/*
+ * An object that fits in one block of 64 words, and if precise has its pattern
+ * in a tail bitmap.  A large one has size 0.
+ */
+static __always_inline bool is_small(u64 entry)
+{
+	return gca_class[gca_entry_class(entry)].size - 1U < GCARENA_BITMAP_MAX;
 }
 
 /* Do the slot's bits go on in the next tail-bitmap word? */
@@ -67,18 +85,21 @@ static __always_inline bool tail_split(u64 entry)
 	return word_in_page(entry) % 64 + words_of(entry) > 64;
 }
 
-static __always_inline void shape_tail(struct gca_arena *a, struct shape *sh, u64 entry, u64 lo,
-				       u64 hi)
+/* The pattern, of the tail-bitmap word at tail_addr() and the next. */
+static __always_inline u64 tail_bits(u64 entry, u64 lo, u64 hi)
 {
 	unsigned int shift = word_in_page(entry) % 64;
 
+	/* In two steps: hi counts for nothing where shift is 0. */
+	return (lo >> shift | hi << 1 << (63 - shift)) & ~0ULL >> (-words_of(entry) % 64);
+}
+
+static __always_inline void shape_tail(struct gca_arena *a, struct shape *sh, u64 entry, u64 lo,
+				       u64 hi)
+{
 	sh->addr = a->base + gca_entry_off(entry);
 	sh->words = words_of(entry);
-	sh->bits = lo >> shift;
-	if (shift)
-		sh->bits |= hi << (64 - shift);
-	if (sh->words < 64)
-		sh->bits &= (1ULL << sh->words) - 1;
+	sh->bits = tail_bits(entry, lo, hi);
 }
 
 static __always_inline void shape_header(struct gca_arena *a, struct shape *sh, u64 entry,
@@ -145,6 +166,14 @@ static __always_inline u64 shape_bits(const struct shape *sh, u32 k, u32 *run)
 		bits = ~0ULL;
 	} else if (!l) {
 		bits = sh->bits >> k;
+	} else if (l->words < 64) {
+		/* Repeated as often as it fits: an array of pointers has one word. */
+		p = (sh->phase + k) % l->words;
+		bits = l->bits[0];
+		for (shift = l->words; shift < 64; shift *= 2)
+			bits |= bits << shift;
+		bits >>= p;
+		*run = min_t(u32, left, 64 - p);
 	} else {
 		p = (sh->phase + k) % l->words;
 		shift = p % 64;

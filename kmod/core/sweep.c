@@ -243,6 +243,7 @@ static void chunk_marks_clear(struct gca_arena *a, struct gca_chunk *c)
 			gca_pw_set_index(a, s->page, gca_pw_base(*gca_pw(a, s->page)), s->free);
 	}
 	memset(c->overflow, 0, sizeof(c->overflow));
+	memset(c->grey, 0, sizeof(c->grey));
 	memset(c->marked, 0, sizeof(c->marked));
 }
 
