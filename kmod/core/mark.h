@@ -105,7 +105,7 @@ static __always_inline bool gca_mark_ref(const struct gca_ref *r, bool exclusive
 		WRITE_ONCE(pair[0], marks | bit);
 	else
 		gca_set_bits(&pair[0], bit);
-	if (!marks)
+	if (unlikely(!marks))
 		gca_page_mark(r->chunk, r->head);
 	return true;
 }
