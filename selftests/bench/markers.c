@@ -130,6 +130,13 @@ static void set_up(bool huge)
 	gca_pace(&arena);
 }
 
+static void collect(void)
+{
+	must(!gca_collect(&arena, &(struct gca_order){
+		.until = GCA_UNTIL_SWEPT, .forced = true, .lent = true, .timeout_ns = 60000000000ULL,
+	}), "collect");
+}
+
 static bool work_visible(void)
 {
 	return atomic_read(&arena.nr_full) || atomic_read(&arena.overflowed);
@@ -188,7 +195,7 @@ static u64 mark(int markers, bool alone, u64 *objects)
 	pthread_barrier_destroy(&start);
 	*objects = atomic64_read(&arena.totals.marked_objects) - *objects;
 	/* The collector's own termination finds nothing more, and sweeps. */
-	must(!gca_collect(&arena, GCA_UNTIL_SWEPT, true, 60000000000ULL), "collect");
+	collect();
 	return begun;
 }
 
@@ -204,7 +211,7 @@ int main(int argc, char **argv)
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	set_up(huge);
 	build(graph, n);
-	must(!gca_collect(&arena, GCA_UNTIL_SWEPT, true, 60000000000ULL), "collect");
+	collect();
 	while (rounds--) {
 		two = min(two, mark(2, false, &objects));
 		alone = min(alone, mark(1, true, &objects));
