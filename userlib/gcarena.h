@@ -90,6 +90,7 @@ struct gca_options {
 	const char *debug;
 	uint64_t features;
 	uint32_t stop;
+	/* private: must be 0 */
 	uint32_t __reserved;
 };
 
