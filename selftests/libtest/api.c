@@ -16,6 +16,11 @@
 
 #include "test.h"
 
+#ifdef __SANITIZE_THREAD__
+#define TSAN	1	/* its own data is megabytes of plain roots */
+#else
+#define TSAN	0
+#endif
 #define MAGIC	0x5eed0ff0dead10ccULL
 
 static struct gca_arena *open_arena(void)
@@ -45,7 +50,7 @@ static void *checks(struct gca_mutator *m, void *arg)
 	uint64_t *p = arg;
 	int i;
 
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < (TSAN ? 1 : 3); i++)
 		if (gca_collect(gca_default(), 0))
 			return NULL;
 	return *p == MAGIC && gca_alloc_noscan(m, 8) ? (void *)1 : NULL;
@@ -153,7 +158,7 @@ static void argument_is_held(void)
 	int i;
 
 	CHECK(a);
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < (TSAN ? 3 : 20); i++) {
 		m = gca_attach(a);
 		p = gca_alloc_noscan(m, 64);
 		*p = MAGIC;
