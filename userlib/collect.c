@@ -97,19 +97,12 @@ void gcl_trace_end(struct gca_arena *a)
 	__atomic_store_n(&a->trace_busy, 0, __ATOMIC_RELEASE);
 }
 
-/* Does the collector ask the pager itself what objects are loaded? */
-static bool pager_looks(const struct gca_arena *a)
-{
-	return a->has_pager && (a->space.features & GCARENA_F_THREADS);
-}
-
 /* Another thread's name for people: its number, or "". */
 static const char *blame(char *buf, size_t room, uint32_t tid)
 {
 	buf[0] = 0;
 	if (tid)
-		snprintf(buf, room, "; the last thread that could not be stopped in time was %u",
-			 tid);
+		snprintf(buf, room, "; the last thread that could not be stopped in time was %u", tid);
 	return buf;
 }
 
@@ -132,6 +125,11 @@ static int collect_once(struct gca_arena *a, uint32_t flags, bool paced, uint64_
 	if (err == -EBUSY)
 		return gcl_fail(EBUSY, "gca_collect: a thread that is not the caller is attached, and the %s collects in the attached thread",
 				a->be == &gcl_backend_process ? "process backend" : "loaded module");
+	if (err == -ETIMEDOUT)
+		return gcl_fail(ETIMEDOUT, "gca_collect: a thread could not be stopped in time: does one block the stop signal, or has the program replaced its handler?%s",
+				blame(who, sizeof(who), req.blame));
+	if (err == -EAGAIN)
+		return gcl_fail(EAGAIN, "gca_collect: roots were added and removed all the time");
 	if (err)
 		return gcl_fail(-err, "gca_collect: %s", strerror(-err));
 	gcl_trace_end(a);
@@ -143,9 +141,15 @@ static int collect_once(struct gca_arena *a, uint32_t flags, bool paced, uint64_
 	return 0;
 }
 
-/* Return: 0, or -1 with errno. */
+/*
+ * Return: 0, or -1 with errno.
+ *
+ * A collector that asks its pager whether objects were loaded as marking began makes
+ * the cycle anew itself; for one that has not asked we look.
+ */
 int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
 {
+	uint32_t asked = __atomic_load_n(&a->compared, __ATOMIC_ACQUIRE);
 	unsigned int tries;
 	uint64_t adds = 0;
 	int err = 0;
@@ -154,7 +158,8 @@ int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
 		return -1;
 	for (tries = 0; !err && tries < GCL_COLLECT_TRIES; tries++) {
 		err = collect_once(a, flags, paced, &adds);
-		if (err || flags & GCARENA_COLLECT_ASYNC || pager_looks(a) ||
+		if (err || flags & GCARENA_COLLECT_ASYNC ||
+		    __atomic_load_n(&a->compared, __ATOMIC_ACQUIRE) != asked ||
 		    !gcl_roots_missed(a, adds))
 			break;
 		/* Marking goes on: new ranges are scanned when they are added. */

@@ -253,7 +253,8 @@ GCA_API int gca_roots(struct gca_arena *arena, struct gca_root *roots, int room)
  * Any thread may call it, attached or not; several at once share cycles.
  *
  * errno: ECANCELED the cycle was void and is as if it had not been; EBUSY the
- * attached thread is not the caller (process backend); ESRCH the arena has died.
+ * attached thread is not the caller (process backend); ETIMEDOUT a thread could not
+ * be stopped; ESRCH the arena has died.
  */
 GCA_API int gca_collect(struct gca_arena *arena, unsigned int flags);
 

@@ -94,6 +94,7 @@ struct gcl_ranges {
  * @added: ranges the program added
  * @adds: dlpi_adds when @found was made; @subs, @found_once likewise
  * @looked_adds: dlpi_adds at the last GCARENA_SERVE_REFRESH; belongs to who serves
+ * @compared: answers to GCARENA_SERVE_COMPARE
  * @pager: the pager thread
  * @trace: figures at the end of the last cycle told; @trace_busy protects it
  * @trace_heap: bytes in spans when the next one was about to begin
@@ -119,6 +120,7 @@ struct gca_arena {
 	uint64_t adds, subs;
 	bool found_once;
 	uint64_t looked_adds;
+	uint32_t compared;
 	bool has_pager;
 	pthread_t pager;
 	uint32_t trace_busy;

@@ -37,9 +37,10 @@ static uint32_t look(struct gca_arena *a, uint32_t asked)
 		/* What goes wrong here the cycle will find, or the next one. */
 		gcl_roots_refresh(a, &a->looked_adds);
 	}
-	if (asked & GCARENA_SERVE_COMPARE && gcl_roots_missed(a, a->looked_adds))
-		return GCARENA_SERVE_CHANGED;
-	return 0;
+	if (!(asked & GCARENA_SERVE_COMPARE))
+		return 0;
+	__atomic_add_fetch(&a->compared, 1, __ATOMIC_RELEASE);
+	return gcl_roots_missed(a, a->looked_adds) ? GCARENA_SERVE_CHANGED : 0;
 }
 
 /* Return: 0, or -errno. */
