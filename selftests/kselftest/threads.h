@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * threads.h: what the tests with many threads share: engines, failures, stacks.
+ *
+ * Each of them is built twice: with restartable sequences, and with counted
+ * sections (GCA_NO_RSEQ, THREADS_COUNTED), which only signals can stop.
+ */
+#ifndef GCT_THREADS_H
+#define GCT_THREADS_H
+
+#include "raw.h"
+
+#include <gcarena.h>
+
+#define MAGIC	0x5eed0ff0dead10ccULL
+
+#ifdef GCA_NO_RSEQ
+#define THREADS_COUNTED	1
+#define GCT_SUFFIX	"_counted"
+#else
+#define THREADS_COUNTED	0
+#define GCT_SUFFIX	""
+#endif
+
+/* An arena whose process stops threads so, or the test is skipped. */
+static inline struct gca_arena *open_engine(enum gca_stop stop, const char *debug, uint32_t flags)
+{
+	struct gca_options o = { .backend = "kernel", .debug = debug, .reserve = 1ULL << 30,
+				 .flags = flags, .stop = stop };
+	struct gca_arena *a;
+
+	if (THREADS_COUNTED && stop == GCA_STOP_TASKWORK)
+		SKIP("counted sections are not for task work");
+	a = gca_open(&o);
+	if (!a && errno == EOPNOTSUPP)
+		SKIP("%s", gca_strerror());
+	if (!a)
+		gct_note("# %s", gca_strerror());
+	ASSERT_TRUE(a);
+	return a;
+}
+
+static inline struct gca_mutator *attach(struct gca_arena *a)
+{
+	struct gca_mutator *m = gca_attach(a);
+
+	if (!m)
+		gct_note("# %s", gca_strerror());
+	ASSERT_TRUE(m);
+	ASSERT_EQ(!m->rseq, THREADS_COUNTED);
+	return m;
+}
+
+/* A whole cycle, which may not be void. */
+static inline void collect(struct gca_arena *a, unsigned int flags)
+{
+	if (!gca_collect(a, flags))
+		return;
+	gct_note("# %s", gca_strerror());
+	ASSERT_TRUE(false);
+}
+
+/* Overwrite what earlier calls left on the stack below us. */
+static __attribute__((noinline, unused)) void clean_stack(void)
+{
+	volatile char junk[16384];
+
+	for (size_t i = 0; i < sizeof(junk); i++)
+		junk[i] = 0;
+}
+
+static inline void report(struct gca_arena *a)
+{
+	struct gca_stats s;
+
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	gct_note("# %s: %" PRIu64 " cycles, %" PRIu64 " stops (%" PRIu64 " postponed), p50 %" PRIu64
+		 " us, p99 %" PRIu64 " us, hold at most %" PRIu64 " us, %" PRIu64 " MB allocated, %"
+		 PRIu64 " bytes live", s.engine, s.cycles, s.stops, s.postponed_stops,
+		 s.stop_ns_p50 / 1000, s.stop_ns_p99 / 1000, s.hold_ns_max / 1000,
+		 s.allocated_bytes >> 20, s.live_bytes);
+	EXPECT_EQ(s.void_cycles, 0);
+}
+
+/* Each test with each engine. */
+#define TEST_ENGINES(name)						\
+static void name(enum gca_stop stop);					\
+TEST(name##_signal) { name(GCA_STOP_SIGNAL); }				\
+TEST(name##_taskwork) { name(GCA_STOP_TASKWORK); }			\
+static void name(enum gca_stop stop)
+
+#endif /* GCT_THREADS_H */
