@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	printf("  long lived tree of depth %u\t check: %lu\n", max,
 	       verify(count(long_lived), 1, max));
 
-	held = monitor_summary(0);
+	held = monitor_summary(0, 1);
 	printf("  answers         %u of %u verified\n", verified - wrong, verified);
 	gca_close(arena);
 	return held && !wrong ? 0 : 1;

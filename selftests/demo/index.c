@@ -21,6 +21,7 @@
 #define HITS_MIN	4	/* lines of a fresh struct hits */
 
 struct heap heap;
+_Thread_local struct gca_mutator *heap_m;
 
 /* Every allocation of the demo passes here: there is no plan for a full arena. */
 void *heap_check(void *p)
@@ -37,7 +38,7 @@ void heap_open(void)
 	static const uint64_t pointer = 1;
 
 	heap.arena = heap_check(gca_open(NULL));
-	heap.m = heap_check(gca_attach(heap.arena));
+	heap_m = heap_check(gca_attach(heap.arena));
 	heap.pointer = heap_check((void *)gca_layout(heap.arena, sizeof(void *), &pointer));
 	heap.term = heap_check((void *)gca_layout_of(heap.arena, struct term, name, hits));
 	heap.node = heap_check((void *)gca_layout_of(heap.arena, struct node, left, right, term));
@@ -50,22 +51,22 @@ void heap_open(void)
 
 static void *alloc(const struct gca_layout *layout)
 {
-	return heap_check(gca_alloc(heap.m, layout));
+	return heap_check(gca_alloc(heap_m, layout));
 }
 
 static void *alloc_array(const struct gca_layout *layout, size_t n)
 {
-	return heap_check(gca_alloc_array(heap.m, layout, n ? n : 1));
+	return heap_check(gca_alloc_array(heap_m, layout, n ? n : 1));
 }
 
 static void store(void *slot, const void *value)
 {
-	gca_store(heap.m, slot, value);
+	gca_store(heap_m, slot, value);
 }
 
 static struct str *str_new(const char *text, uint32_t len)
 {
-	struct str *s = heap_check(gca_alloc_noscan(heap.m, sizeof(*s) + len));
+	struct str *s = heap_check(gca_alloc_noscan(heap_m, sizeof(*s) + len));
 
 	s->len = len;
 	memcpy(s->text, text, len);
@@ -264,7 +265,7 @@ static struct term *term_get(struct index *x, struct word name)
 
 static struct hits *hits_new(uint32_t source, uint32_t room)
 {
-	struct hits *h = heap_check(gca_alloc_noscan(heap.m,
+	struct hits *h = heap_check(gca_alloc_noscan(heap_m,
 				sizeof(*h) + room * sizeof(h->line[0])));
 
 	h->source = source;
@@ -384,7 +385,7 @@ void index_remove(struct index *x, uint32_t source)
 /** index_new() - an empty index, the one object of the demo without a layout */
 struct index *index_new(const struct input *in)
 {
-	struct index *x = heap_check(gca_alloc_conservative(heap.m, sizeof(*x)));
+	struct index *x = heap_check(gca_alloc_conservative(heap_m, sizeof(*x)));
 
 	x->table = table_new(TABLE_MIN);
 	x->files = alloc_array(heap.pointer, in->nr_sources);

@@ -69,6 +69,7 @@ struct scan {
 
 int input_add(struct input *in, const char *path);
 void input_split(struct input *in);
+void input_share(const struct input *in, uint32_t k, uint32_t n, struct input *share);
 void scan_begin(struct scan *s, const struct source *src);
 bool scan_word(struct scan *s, struct word *w);
 
@@ -223,11 +224,11 @@ struct index {
 /** struct heap - how the program allocates; not itself on the heap */
 struct heap {
 	struct gca_arena *arena;
-	struct gca_mutator *m;
 	const struct gca_layout *pointer, *term, *node, *use, *file, *entry, *table, *gather;
 };
 
 extern struct heap heap;
+extern _Thread_local struct gca_mutator *heap_m;	/* each thread has its own */
 
 void heap_open(void);
 void *heap_check(void *p);

@@ -27,6 +27,8 @@
  * own overhead, and free slots in spans whose other slots are in use.
  */
 #define RSS_SLACK	(32ULL << 20)
+/* A thread more: its stack, malloc's arena for it, and spans that only it uses. */
+#define RSS_THREAD	(4ULL << 20)
 
 /* Stops by duration: eight buckets a doubling, so a quantile is 9 % exact. */
 #define HIST_SUB	8
@@ -172,21 +174,22 @@ static uint64_t peak_rss(void)
 /**
  * monitor_summary() - what the collector did
  * @own_bytes: memory the program has from malloc
+ * @threads: that were attached at most
  *
  * Return: whether memory stayed within its bound.
  */
-bool monitor_summary(uint64_t own_bytes)
+bool monitor_summary(uint64_t own_bytes, uint32_t threads)
 {
-	uint64_t rss = peak_rss(), bound;
+	uint64_t rss = peak_rss(), slack = RSS_SLACK + (threads - 1) * RSS_THREAD, bound;
 	struct gca_stats s;
 	double mark;
 	bool held;
 
 	monitor_poll();
 	read_stats(&s);
-	bound = mon.peak_goal + mon.peak_metadata + own_bytes + RSS_SLACK;
+	bound = mon.peak_goal + mon.peak_metadata + own_bytes + slack;
 	held = rss <= bound;
-	mark = (s.mark_ns_collect + s.mark_ns_serve) / MS;
+	mark = (s.mark_ns_collect + s.mark_ns_serve + s.worker_ns) / MS;
 
 	printf("  collector       %s backend, %" PRIu64 " cycles (%" PRIu64 " asked for, %" PRIu64
 	       " void) in %.1f s\n", s.backend, s.cycles, s.forced_cycles, s.void_cycles,
@@ -198,17 +201,24 @@ bool monitor_summary(uint64_t own_bytes)
 	       s.allocated_bytes / MIB, s.freed_bytes / MIB);
 	printf("  peak RSS        %.1f MiB; bound %.1f = goal %.1f + metadata %.1f + malloc %.1f + "
 	       "slack %.0f: %s\n", rss / MIB, bound / MIB, mon.peak_goal / MIB,
-	       mon.peak_metadata / MIB, own_bytes / MIB, RSS_SLACK / MIB,
+	       mon.peak_metadata / MIB, own_bytes / MIB, slack / MIB,
 	       held ? "held" : "NOT HELD");
 	printf("  stops           %" PRIu64 ": p50 %.2f ms, p99 %.2f ms, longest %.2f ms, "
 	       "together %.0f ms\n", s.stops, hist_quantile(0.5, s.stop_ns_max) / MS,
 	       hist_quantile(0.99, s.stop_ns_max) / MS, s.stop_ns_max / MS, s.stop_ns_total / MS);
+	if (s.held_threads)
+		printf("  held            %" PRIu64 " threads by %s, %" PRIu64 " of them left asleep; "
+		       "all were held after %.3f ms on average, %.3f ms at most; %" PRIu64
+		       " stops postponed\n", s.held_threads, s.engine, s.held_asleep,
+		       s.stops ? s.hold_ns_total / MS / s.stops : 0, s.hold_ns_max / MS,
+		       s.postponed_stops);
 	printf("  marked          %" PRIu64 " objects, %.1f MiB in %.0f ms: %.0f %% by the thread in "
-	       "COLLECT, %.0f %% by the pager;\n"
+	       "COLLECT, %.0f %% by the pager, %.0f %% by the kernel's own;\n"
 	       "                  %" PRIu64 " objects were not in memory at the first look, "
 	       "%" PRIu64 " pages unreadable\n",
 	       s.marked_objects, s.marked_bytes / MIB, mark,
 	       mark > 0 ? 100 * s.mark_ns_collect / MS / mark : 0,
-	       mark > 0 ? 100 * s.mark_ns_serve / MS / mark : 0, s.missed_objects, s.leaf_pages);
+	       mark > 0 ? 100 * s.mark_ns_serve / MS / mark : 0,
+	       mark > 0 ? 100 * s.worker_ns / MS / mark : 0, s.missed_objects, s.leaf_pages);
 	return held;
 }

@@ -13,6 +13,6 @@ struct gca_arena;
 
 void monitor_start(struct gca_arena *arena, uint64_t lines);
 void monitor_poll(void);
-bool monitor_summary(uint64_t own_bytes);
+bool monitor_summary(uint64_t own_bytes, uint32_t threads);
 
 #endif /* GCA_DEMO_MONITOR_H */

@@ -18,7 +18,7 @@
 
 #include "indexer.h"
 
-static uint64_t plain_total;
+static uint64_t plain_total;	/* of all threads */
 
 static void no_memory(void)
 {
@@ -32,7 +32,7 @@ void *plain_alloc(size_t bytes)
 
 	if (!p)
 		no_memory();
-	plain_total += bytes;
+	__atomic_add_fetch(&plain_total, bytes, __ATOMIC_RELAXED);
 	return p;
 }
 
@@ -42,13 +42,13 @@ void *plain_grow(void *p, size_t old_bytes, size_t bytes)
 	p = realloc(p, bytes);
 	if (!p)
 		no_memory();
-	plain_total += bytes - old_bytes;
+	__atomic_add_fetch(&plain_total, bytes - old_bytes, __ATOMIC_RELAXED);
 	return p;
 }
 
 uint64_t plain_bytes(void)
 {
-	return plain_total;
+	return __atomic_load_n(&plain_total, __ATOMIC_RELAXED);
 }
 
 /*
@@ -75,7 +75,7 @@ static char *read_file(const char *path, size_t *bytes)
 	close(fd);
 	if (got < 0) {
 		free(text);
-		plain_total -= room;
+		__atomic_sub_fetch(&plain_total, room, __ATOMIC_RELAXED);
 		return NULL;
 	}
 	text[n] = '\0';
@@ -191,6 +191,24 @@ void input_split(struct input *in)
 		scan_begin(&s, &in->source[i]);
 		while (scan_word(&s, &w))
 			in->nr_words++;
+	}
+}
+
+/** input_share() - the @k-th of @n shares of an input: every n-th source */
+void input_share(const struct input *in, uint32_t k, uint32_t n, struct input *share)
+{
+	uint32_t i;
+	struct scan s;
+	struct word w;
+
+	*share = (struct input){ .bytes = in->bytes / n };
+	share->source = plain_alloc((in->nr_sources / n + 1) * sizeof(*share->source));
+	for (i = k; i < in->nr_sources; i += n) {
+		share->source[share->nr_sources++] = in->source[i];
+		share->nr_lines += in->source[i].nr_lines;
+		scan_begin(&s, &in->source[i]);
+		while (scan_word(&s, &w))
+			share->nr_words++;
 	}
 }
 

@@ -28,7 +28,7 @@ int word_compare(struct word a, struct word b)
 
 static struct node *node(struct term *t, struct node *left, struct node *right)
 {
-	struct node *n = heap_check(gca_alloc(heap.m, heap.node));
+	struct node *n = heap_check(gca_alloc(heap_m, heap.node));
 
 	n->left = left;
 	n->right = right;

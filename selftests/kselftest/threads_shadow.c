@@ -172,7 +172,7 @@ static void post(struct program *p)
 
 		ASSERT_EQ(t->serial, s ^ MAGIC);
 		ASSERT_EQ(t->left->serial, (s + 1) ^ MAGIC);
-		ASSERT_EQ(t->left->left, 0);
+		ASSERT_TRUE(!t->left->left);
 		ASSERT_EQ(*(uint64_t *)t->right, (s + 2) ^ MAGIC);
 		gca_store(p->m, &mailbox[i], NULL);
 		p->taken++;
