@@ -233,6 +233,32 @@ void gca_port_start(struct gca_arena *a)
 {
 }
 
+int gca_port_backoff(struct gca_arena *a, u64 ns)
+{
+	schedule_timeout_uninterruptible(nsecs_to_jiffies(ns) + 1);
+	return 0;
+}
+
+bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
+{
+	return true;
+}
+
+/* No workers: who waits for them works. */
+void gca_port_work(struct gca_arena *a)
+{
+}
+
+void gca_port_idle(struct gca_arena *a)
+{
+}
+
+void gca_port_run_workers(struct gca_arena *a)
+{
+	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason))
+		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
+}
+
 int gca_port_gate_wait(struct gca_arena *a)
 {
 	while (READ_ONCE(a->gate_closed))
