@@ -239,6 +239,49 @@ GCA_API int gca_root_remove(struct gca_arena *arena, const void *start, size_t l
  */
 GCA_API int gca_roots(struct gca_arena *arena, struct gca_root *roots, int room);
 
+/* ------------------------------------------------------------------- fibers */
+
+struct gca_fiber;
+
+#define GCA_FIBER_STACK_MIN	4096	/* where stops are made by signals: 16 KiB */
+
+/**
+ * gca_fiber_create() - a stack to switch to, a plain root as a whole
+ * @arena: whose root it is
+ * @stack_lo: lowest address, without guard page
+ * @stack_hi: its end
+ * @fn: called by the first switch to it; must not return but switch away for good
+ * @arg: for @fn; may be a pointer to a managed object
+ *
+ * The memory is the caller's.  errno: EINVAL, ENOMEM.
+ */
+GCA_API struct gca_fiber *gca_fiber_create(struct gca_arena *arena, void *stack_lo,
+					   void *stack_hi, void (*fn)(void *arg), void *arg);
+
+/* The calling thread's own stack, to switch from and back to; goes with the mutator. */
+GCA_API struct gca_fiber *gca_fiber_thread(struct gca_mutator *m);
+
+/**
+ * gca_fiber_switch() - park the running fiber and go on in another
+ * @m: of the calling thread
+ * @from: the fiber that runs
+ * @to: one that is parked
+ *
+ * Returns when somebody switches to @from, perhaps in another thread: then the
+ * caller has another mutator.  A thread's own stack goes on in that thread only.
+ * Not for the sanitizers, and not with shadow stacks.
+ */
+GCA_API void gca_fiber_switch(struct gca_mutator *m, struct gca_fiber *from,
+			      struct gca_fiber *to);
+
+/**
+ * gca_fiber_destroy() - the stack is no root any more
+ * @fiber: one that is parked
+ *
+ * errno: EBUSY it runs; EINVAL it is a thread's own.
+ */
+GCA_API int gca_fiber_destroy(struct gca_fiber *fiber);
+
 /* --------------------------------------------------------------- collection */
 
 #define GCA_COLLECT_ASYNC		GCARENA_COLLECT_ASYNC

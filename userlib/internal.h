@@ -43,6 +43,7 @@ struct gcl_debug {
  * @shadow: in the debug modes, gcarena_mutator.current_slot, which is then kept
  *	zero so that every allocation takes the slow path
  * @stress: allocations until the next collection
+ * @fiber: its thread's own stack as a fiber, if that was asked for
  */
 struct gcl_mutator {
 	struct gca_mutator pub;
@@ -54,6 +55,7 @@ struct gcl_mutator {
 	uint8_t want[GCARENA_NR_SPAN_CLASSES];
 	uint16_t shadow[GCARENA_NR_SPAN_CLASSES];
 	uint32_t stress;
+	struct gca_fiber *fiber;
 };
 
 enum { GCL_OPEN, GCL_CLOSING, GCL_CLOSED };

@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -286,6 +287,7 @@ int gca_detach(struct gca_mutator *pub)
 		return gcl_fail(-err, err == -EPERM ?
 				"gca_detach: a mutator is detached by its own thread (%s)" :
 				"gca_detach: %s", strerror(-err));
+	free(m->fiber);
 	munmap(m, sizeof(*m));
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -221,10 +222,77 @@ static void fork_keeps_the_mask(void)
 	gca_close(a);
 }
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+static void fibers(void)	/* which know nothing of other stacks */
+{
+}
+#else
+struct ring {
+	struct gca_mutator *m;
+	struct gca_fiber *fiber[8], *main;
+	int turn;
+	double sum;
+};
+
+/* Objects held by a parked stack alone; numbers and control words survive, too. */
+static void in_ring(void *arg)
+{
+	struct ring *r = arg;
+	int n = r->turn, i;
+	double x = n;
+
+	for (;;) {
+		uint64_t *p = gca_alloc_noscan(r->m, 64), *q = gca_alloc_conservative(r->m, 16);
+
+		*p = (uint64_t)n ^ MAGIC;
+		q[1] = ~(uint64_t)n;
+		x += 0.5;
+		CHECK(gca_fiber_destroy(r->fiber[n]) && errno == EBUSY);
+		gca_fiber_switch(r->m, r->fiber[n], r->main);
+		for (i = 0; i < 3; i++)
+			gca_alloc_noscan(r->m, 64);
+		CHECK(*p == ((uint64_t)n ^ MAGIC) && q[1] == ~(uint64_t)n);
+		r->sum += x;
+		gca_fiber_switch(r->m, r->fiber[n], r->main);
+		/* Collected by a fiber: now the thread's own stack is the parked one. */
+		CHECK(!gca_collect(gca_default(), 0));
+	}
+}
+
+static void fibers(void)
+{
+	char (*stacks)[16384] = mmap(NULL, 8 * 16384, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ring r = { .m = gca_self() };
+	uint64_t *mine = gca_alloc_noscan(r.m, 64);
+	int i, round;
+
+	*mine = MAGIC;
+	r.main = gca_fiber_thread(r.m);
+	CHECK(r.main && r.main == gca_fiber_thread(r.m));
+	CHECK(!gca_fiber_create(gca_default(), stacks, stacks, in_ring, &r) && errno == EINVAL);
+	for (i = 0; i < 8; i++)
+		r.fiber[i] = gca_fiber_create(gca_default(), stacks[i], stacks[i + 1], in_ring, &r);
+	for (round = 0; round < 20; round++)
+		for (i = 0; i < 8; i++) {
+			r.turn = i;
+			CHECK(gca_fiber_destroy(r.main) && errno == EINVAL);
+			gca_fiber_switch(r.m, r.main, r.fiber[i]);
+			CHECK(!gca_collect(gca_default(), 0));
+			CHECK(*mine == MAGIC);
+		}
+	CHECK(r.sum > 0);
+	for (i = 0; i < 8; i++)
+		CHECK(!gca_fiber_destroy(r.fiber[i]));
+	CHECK(!gca_detach(r.m));
+}
+#endif
+
 int main(void)
 {
 	RUN(one_thread_only);
 	RUN(created_threads);
+	RUN(fibers);
 	RUN(argument_is_held);
 	RUN(default_arena_again);
 	RUN(options);
