@@ -88,6 +88,8 @@ static void *creator(void *arg)
 			if (err)
 				gct_note("# %s", gca_strerror());
 			ASSERT_EQ(err, 0);
+			/* No word of ours may be what keeps the list. */
+			clean_stack();
 		}
 		ASSERT_EQ(pthread_create(&t[2], NULL, without_a_word, (void *)serial), 0);
 		for (int i = 0; i < 3; i++)
