@@ -56,11 +56,12 @@ static void *born(struct gca_mutator *m, void *arg)
 	struct node *n = arg;
 	uint64_t serial = (n->serial ^ MAGIC) - 4;
 
-	for (int i = 0; i < 20; i++) {
+	/* Long enough for a slot that was freed by mistake to be used again. */
+	for (int i = 0; i < 10; i++) {
 		gca_alloc_noscan(m, 100);
 		check_list(n, serial);
+		gct_sleep_ms(3);
 	}
-	gct_sleep_ms(2);
 	check_list(n, serial);
 	if (serial % 3 == 0)
 		pthread_exit(NULL);
@@ -90,6 +91,8 @@ static void *creator(void *arg)
 			ASSERT_EQ(err, 0);
 			/* No word of ours may be what keeps the list. */
 			clean_stack();
+			for (int n = 0; n < 1000; n++)
+				gca_alloc(m, layout);
 		}
 		ASSERT_EQ(pthread_create(&t[2], NULL, without_a_word, (void *)serial), 0);
 		for (int i = 0; i < 3; i++)
