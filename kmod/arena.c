@@ -15,7 +15,9 @@
  * Locking overview, outer to inner
  * --------------------------------
  *  nothing of ours	kobject_add/del, flush_work, wait_for_completion, waits of
- *			SERVE
+ *			SERVE and COLLECT, the coordinator's waits for the pager
+ *  crew_mutex		mutex: kernel threads are made, attached to cgroups, ended
+ *			(worker.c); nothing waits for it with a lock held
  *  shell->cycle_lock	mutex: a cycle runs, or the set of mutators changes.  Held
  *			while the caller marks, that is over page faults and over
  *			its wait for the pager (which never takes it)
@@ -29,6 +31,8 @@
  *  xa_lock of threads	spin: looking up an attached thread
  *  process->tasks_lock	spin: which threads are attached to what
  *  shell->pager_lock	spin: who serves
+ *  shell->req_lock	spin: COLLECTs that wait
+ *  process->work_lock	spin: which arena the workers work for
  *  stats->lock		spin: the copy that /sys shows
  *  the core's locks	spin: see core/core.h
  *
@@ -41,6 +45,7 @@
 #include <linux/cred.h>
 #include <linux/random.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/task.h>
 #include <linux/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -72,6 +77,8 @@ static void gca_death_work(struct work_struct *work)
 	gca_pages_fini(&s->control);
 	kvfree(s->lent);
 	s->lent = NULL;
+	if (s->server)
+		put_task_struct(s->server);
 	gca_process_put(s->process, s->reserve);
 	s->process = NULL;
 	WRITE_ONCE(s->state, GCA_STATE_DEAD);
@@ -155,6 +162,8 @@ struct gca_shell *gca_shell_new(void)
 	init_waitqueue_head(&s->scan_wq);
 	init_waitqueue_head(&s->hold_wq);
 	xa_init_flags(&s->threads, XA_FLAGS_ACCOUNT);
+	spin_lock_init(&s->req_lock);
+	INIT_LIST_HEAD(&s->requests);
 	s->next_id = 1;
 	return s;
 }

@@ -63,6 +63,11 @@ struct gca_user {
 	u64 reserve;
 };
 
+#define GCA_WORKERS_MAX	64	/* of a process */
+
+struct gca_worker_thread;
+struct gca_shell;
+
 /**
  * struct gca_process - one mm that has arenas
  * @link: in the table of processes, under gca_processes_lock
@@ -75,6 +80,16 @@ struct gca_user {
  * @engine: enum gcarena_engine
  * @tasks_lock: protects @tasks and what is in them, but for gca_task.inside
  * @tasks: struct gca_task of the attached threads, hashed by task; read under RCU
+ * @leader: of its thread group; held, for what outlives its threads
+ * @coordinator: the thread that runs cycles, or NULL; made under crew_mutex, held
+ * @coord_wq: it sleeps here
+ * @wanted: some arena wants something of it
+ * @coordinator_ns: CPU time it has used
+ * @worker: those that mark, by number; under crew_mutex
+ * @nr_workers: how many
+ * @work_lock: protects @working
+ * @working: the arena whose work the workers do, or NULL
+ * @work_wq: they sleep here
  * @signal_stops: stops under way with the signal engine, see stop.c
  * @hold_wq: threads inside a call wait here for their end
  * @arrive_wq: a stop waits here for threads to arrive
@@ -90,6 +105,16 @@ struct gca_process {
 	u32 engine;
 	spinlock_t tasks_lock;		/* attached threads */
 	DECLARE_HASHTABLE(tasks, 6);
+	struct task_struct *leader;
+	struct task_struct *coordinator;
+	wait_queue_head_t coord_wq;
+	bool wanted;
+	u64 coordinator_ns;
+	struct gca_worker_thread *worker[GCA_WORKERS_MAX];
+	unsigned int nr_workers;
+	spinlock_t work_lock;		/* working */
+	struct gca_shell *working;
+	wait_queue_head_t work_wq;
 	atomic_t signal_stops;
 	wait_queue_head_t hold_wq;
 	wait_queue_head_t arrive_wq;
@@ -207,10 +232,19 @@ struct gca_lent {
  * @held_asleep: of them, those that slept
  * @hold_wq: threads held by task work sleep here
  * @gate_wq: waits for the gate and for its operations
+ * @req_lock: protects @requests
+ * @requests: COLLECTs that the coordinator has not taken yet
+ * @kicked: the trigger has been reached and the coordinator told
  * @pager_lock: the following
  * @pager: the thread in SERVE, or NULL
- * @pager_ready: it sleeps or scans, so it can be asked
- * @scanning: it scans
+ * @server: the last one that came to sleep there; held; NULL: never
+ * @looks: it looks after the plain roots
+ * @look: GCARENA_SERVE_REFRESH or _COMPARE, asked of it; 0: nothing, or answered
+ * @look_given: it has been told
+ * @look_changed: its answer
+ * @stand_ins: COLLECT's callers that scan if no pager does
+ * @pager_ready: the pager sleeps, scans, or waits at the gate: it can be asked
+ * @scanning: it, or a stand-in, scans
  * @scan_wanted: scans asked of it
  * @scan_done: scans it has finished, or that are no longer wanted
  * @runs_wanted: there were runs to return when last looked
@@ -254,8 +288,16 @@ struct gca_shell {
 
 	wait_queue_head_t gate_wq;
 
+	spinlock_t req_lock;		/* requests */
+	struct list_head requests;
+	bool kicked;
+
 	spinlock_t pager_lock;		/* who serves, and what is asked */
-	struct task_struct *pager;
+	struct task_struct *pager, *server;
+	bool looks;
+	u32 look;
+	bool look_given, look_changed;
+	unsigned int stand_ins;
 	bool pager_ready, scanning;
 	u64 scan_wanted, scan_done;
 	bool runs_wanted;
@@ -323,7 +365,7 @@ struct gca_call {
 
 /* What INFO says and CREATE may ask for. */
 #define GCA_FEATURES	((IS_ENABLED(CONFIG_RSEQ) ? GCARENA_F_RSEQ : 0) | GCA_F_TASKWORK | \
-			 GCARENA_F_STOP_SIGNAL | GCARENA_F_THREADS)
+			 GCARENA_F_STOP_SIGNAL | GCARENA_F_THREADS | GCARENA_F_WORKERS)
 
 /* main.c */
 extern struct workqueue_struct *gca_wq;
@@ -331,6 +373,7 @@ extern struct workqueue_struct *gca_wq;
 /* params.c */
 extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
 extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop;
+extern unsigned int gca_workers, gca_max_workers;
 
 /* chardev.c */
 int gca_chardev_init(void);
@@ -397,9 +440,30 @@ int gca_ioc_settle(struct gca_shell *s, struct gca_call *c);
 /* lent.c */
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 
+/* coordinator.c */
+int gca_coordinator_get(struct gca_process *p);
+void gca_coordinator_put(struct gca_process *p);
+bool gca_kick(struct gca_shell *s);
+int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg);
+
+/* worker.c */
+extern atomic_t gca_workers_total;
+void gca_crew_lock(void);
+void gca_crew_unlock(void);
+void gca_crew_fill(struct gca_shell *s);
+void gca_crew_end(struct gca_process *p);
+bool gca_owner_exiting(struct gca_process *p);
+bool gca_owner_parked(struct gca_process *p);
+
 /* serve.c */
 int gca_ioc_serve(struct gca_shell *s, struct gca_call *c);
 bool gca_serve_scan(struct gca_shell *s);
+void gca_serve_ask(struct gca_shell *s);
+int gca_serve_gate_wait(struct gca_shell *s);
+bool gca_serve_present(struct gca_shell *s);
+bool gca_serve_looks(struct gca_shell *s);
+int gca_serve_look(struct gca_shell *s, u32 what);
+int gca_stand_in(struct gca_shell *s, const bool *done);
 bool gca_serve_wanted(struct gca_shell *s);
 bool gca_serve_pending(struct gca_shell *s);
 

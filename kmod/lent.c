@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * lent.c: COLLECT: the calling thread runs a cycle and marks in it.
+ * lent.c: COLLECT: a cycle is asked for; without workers the caller runs it and marks.
  *
  * Any thread of the owner's may ask, attached or not; the attached ones are held by
  * stop.c, the caller by being inside this call.
  *
- * Takes cycle_lock (killable) for the whole cycle: it marks, faults and waits for
- * the pager under it.  The algorithm is core/cycle.c; nothing here may know it.
+ * Then it takes cycle_lock (killable) for the whole cycle: it marks, faults and waits
+ * for the pager under it.  The algorithm is core/cycle.c; nothing here may know it.
  */
 #include <linux/mutex.h>
 #include <linux/sched.h>
@@ -17,10 +17,7 @@
 #define GCA_COLLECT_ALL	(GCARENA_COLLECT_ASYNC | GCARENA_COLLECT_UNTIL_MARKING | \
 			 GCARENA_COLLECT_UNTIL_MARKED | GCARENA_COLLECT_PACED)
 
-/*
- * No thread of the kernel's runs cycles yet: the owner is asked to, by
- * GCARENA_WANT_COLLECT in the flags of its next call.
- */
+/* If nobody is there to run it, the owner is asked to: GCARENA_WANT_COLLECT. */
 static int gca_collect_async(struct gca_shell *s)
 {
 	/* CONFIG keeps a request that it sees. */
@@ -30,6 +27,7 @@ static int gca_collect_async(struct gca_shell *s)
 		return ret;
 	WRITE_ONCE(s->a->heap_trigger, 0);
 	mutex_unlock(&s->lock);
+	gca_kick(s);
 	return 0;
 }
 
@@ -46,14 +44,9 @@ static u32 gca_blame(struct gca_shell *s)
 	return tid;
 }
 
-static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
+static int gca_collect_clocked(struct gca_shell *s, const struct gca_order *o,
+			       struct gcarena_collect *arg)
 {
-	struct gca_order o = {
-		.until = GCA_UNTIL_SWEPT,
-		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
-		.lent = true,
-		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
-	};
 	struct gca_arena *a = s->a;
 	int ret;
 
@@ -61,20 +54,28 @@ static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
 	ret = gca_threads_reap_clocked(s);
 	if (ret)
 		return ret;
-	if (arg->flags & GCARENA_COLLECT_UNTIL_MARKING)
-		o.until = GCA_UNTIL_MARKING;
-	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)
-		o.until = GCA_UNTIL_MARKED;
 	/* Many threads see the trigger reached; the first one's cycle is everybody's. */
-	if (o.forced || gca_cycle_wanted(a))
-		ret = gca_collect(a, &o);
-	arg->blame = gca_blame(s);
+	if (o->forced || gca_cycle_wanted(a)) {
+		ret = gca_collect(a, o);
+		arg->void_reason = READ_ONCE(a->void_reason);
+	}
+	arg->cycle = READ_ONCE(a->control->cycle);
+	return ret;
+}
+
+static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
+			    struct gcarena_collect *arg)
+{
+	struct gca_order o = *order;
+	int ret;
+
+	o.lent = true;
+	ret = mutex_lock_killable(&s->cycle_lock);
 	if (ret)
 		return ret;
-	arg->cycle = READ_ONCE(a->control->cycle);
-	arg->void_reason = READ_ONCE(a->void_reason);
-	arg->result = arg->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
-	return 0;
+	ret = gca_collect_clocked(s, &o, arg);
+	mutex_unlock(&s->cycle_lock);
+	return ret;
 }
 
 /*
@@ -88,9 +89,14 @@ static int gca_collect_clocked(struct gca_shell *s, struct gcarena_collect *arg)
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 {
 	struct gcarena_collect *arg = &c->u.collect;
+	struct gca_order o = {
+		.until = GCA_UNTIL_SWEPT,
+		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
+		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
+	};
 	struct gcarena_stats st;
 	bool mapped;
-	int ret;
+	int ret = -ENODEV;
 
 	if (arg->flags & ~GCA_COLLECT_ALL || arg->__reserved ||
 	    hweight32(arg->flags & ~GCARENA_COLLECT_PACED) > 1)
@@ -102,11 +108,17 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 		return -ENXIO;
 	if (arg->flags & GCARENA_COLLECT_ASYNC)
 		return gca_collect_async(s);
-	ret = mutex_lock_killable(&s->cycle_lock);
-	if (ret)
-		return ret;
-	ret = gca_collect_clocked(s, arg);
-	mutex_unlock(&s->cycle_lock);
+	if (arg->flags & GCARENA_COLLECT_UNTIL_MARKING)
+		o.until = GCA_UNTIL_MARKING;
+	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)
+		o.until = GCA_UNTIL_MARKED;
+	arg->void_reason = GCARENA_VOID_NONE;
+	if (READ_ONCE(gca_workers) && !gca_coordinator_get(s->process))
+		ret = gca_collect_wait(s, &o, arg);
+	if (ret == -ENODEV)
+		ret = gca_collect_lent(s, &o, arg);
+	arg->blame = gca_blame(s);
+	arg->result = arg->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
 	gca_stats_take(s, &st);
 	gca_serve_wanted(s);
 	if (ret && gca_shell_dying(s))

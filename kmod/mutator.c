@@ -300,7 +300,7 @@ u32 gca_wants(struct gca_shell *s)
 {
 	u32 flags = 0;
 
-	if (gca_cycle_wanted(s->a))
+	if (gca_cycle_wanted(s->a) && !gca_kick(s))
 		flags |= GCARENA_WANT_COLLECT;
 	if (gca_serve_wanted(s))
 		flags |= GCARENA_WANT_SERVE;

@@ -35,6 +35,10 @@ GCA_UINT_PARAM(stop_deadline_us, gca_stop_deadline_us, 2000, 100, 1000000,
 	       "Microseconds after which a stop that does not hold every thread is postponed (default 2000)");
 GCA_UINT_PARAM(age_limit_ms, gca_age_limit_ms, 120000, 10, 86400000,
 	       "Milliseconds after which a cycle that has not ended is void (default 120000)");
+GCA_UINT_PARAM(workers, gca_workers, 16, 0, GCA_WORKERS_MAX,
+	       "Kernel threads that mark for a process, at most; 0: none, the thread that asks for a cycle marks (default 16)");
+GCA_UINT_PARAM(max_workers, gca_max_workers, 256, 0, 65536,
+	       "Such threads for all processes together (default 256)");
 GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,
 	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss (default 0)");
 

@@ -90,6 +90,9 @@ int gca_port_gate_wait(struct gca_arena *a)
 {
 	struct gca_shell *s = gca_shell_of(a);
 
+	/* Who has closed it may be waiting for the pager. */
+	if (READ_ONCE(s->pager) == current)
+		return gca_serve_gate_wait(s);
 	if (wait_event_killable(s->gate_wq, !READ_ONCE(a->gate_closed) || gca_shell_dying(s)))
 		return -EINTR;
 	return gca_shell_dying(s) ? -ESRCH : 0;
@@ -110,26 +113,20 @@ void gca_port_quiesce(struct gca_arena *a)
 
 bool gca_port_relax(struct gca_arena *a)
 {
+	struct gca_shell *s = gca_shell_of(a);
+
 	cond_resched();
-	return fatal_signal_pending(current) || gca_shell_dying(gca_shell_of(a));
+	return fatal_signal_pending(current) || gca_shell_dying(s) ||
+	       gca_owner_exiting(s->process);
 }
 
-/* COLLECT asks for the scan itself, by gca_port_pager_scans(). */
+/* A lent thread asks for the scan itself, by gca_port_pager_scans(). */
 void gca_port_missed(struct gca_arena *a)
 {
-}
+	struct gca_shell *s = gca_shell_of(a);
 
-/* There are no workers: COLLECT's caller marks. */
-void gca_port_work(struct gca_arena *a)
-{
-}
-
-void gca_port_idle(struct gca_arena *a)
-{
-}
-
-void gca_port_run_workers(struct gca_arena *a)
-{
+	if (READ_ONCE(s->process->working))
+		gca_serve_ask(s);
 }
 
 bool gca_port_pager_scans(struct gca_arena *a)

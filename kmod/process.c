@@ -13,6 +13,7 @@
 #include <linux/cred.h>
 #include <linux/hashtable.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "glue.h"
@@ -98,19 +99,33 @@ static struct gca_process *gca_process_new(struct mm_struct *mm)
 	spin_lock_init(&p->tasks_lock);
 	hash_init(p->tasks);
 	atomic_set(&p->signal_stops, 0);
+	p->leader = get_task_struct(current->group_leader);
+	spin_lock_init(&p->work_lock);
+	init_waitqueue_head(&p->coord_wq);
+	init_waitqueue_head(&p->work_wq);
 	init_waitqueue_head(&p->hold_wq);
 	init_waitqueue_head(&p->arrive_wq);
 	hash_add(gca_processes, &p->link, (unsigned long)mm);
 	return p;
 }
 
-static void gca_process_drop(struct gca_process *p)
+/* The last arena has gone: nobody finds it any more. */
+static bool gca_process_unlink(struct gca_process *p)
 {
 	lockdep_assert_held(&gca_processes_lock);
 	if (p->refs)
-		return;
+		return false;
 	hash_del(&p->link);
 	gca_user_put(p->user);
+	return true;
+}
+
+/* After that, with nothing held: its threads end. */
+static void gca_process_free(struct gca_process *p)
+{
+	gca_coordinator_put(p);
+	gca_crew_end(p);
+	put_task_struct(p->leader);
 	mmdrop(p->mm);
 	mutex_destroy(&p->lock);
 	kfree(p);
@@ -126,6 +141,7 @@ static void gca_process_drop(struct gca_process *p)
 struct gca_process *gca_process_get(struct mm_struct *mm, u64 reserve)
 {
 	struct gca_process *p;
+	bool gone = false;
 	int ret = -ENOMEM;
 
 	mutex_lock(&gca_processes_lock);
@@ -135,23 +151,29 @@ struct gca_process *gca_process_get(struct mm_struct *mm, u64 reserve)
 	if (p) {
 		ret = gca_user_charge(p->user, reserve);
 		if (ret)
-			gca_process_drop(p);
+			gone = gca_process_unlink(p);
 		else
 			p->refs++;
 	}
 	mutex_unlock(&gca_processes_lock);
+	if (gone)
+		gca_process_free(p);
 	return ret ? ERR_PTR(ret) : p;
 }
 
 /** gca_process_put() - the opposite; called at death, once an arena */
 void gca_process_put(struct gca_process *p, u64 reserve)
 {
+	bool gone;
+
 	mutex_lock(&gca_processes_lock);
 	p->user->arenas--;
 	p->user->reserve -= reserve;
 	p->refs--;
-	gca_process_drop(p);
+	gone = gca_process_unlink(p);
 	mutex_unlock(&gca_processes_lock);
+	if (gone)
+		gca_process_free(p);
 }
 
 /** gca_process_arenas_left() - that the caller's user may still create */

@@ -2,25 +2,31 @@
 /*
  * serve.c: SERVE: a thread of the owner's is lent as the pager.
  *
- * One at a time, never attached.  It scans objects that no-fault reads missed, in
- * its own context with faults on, and hands out runs of free heap pages for the
- * library to return by madvise().  Handed-out runs stay out of the page heap
- * until they are acknowledged; the record is ours, the user's array is never read
- * back.  A reply that was lost (signal, bad address) costs nothing: the next
- * SERVE hands out the same runs again.
+ * One at a time, never attached, never stopped.  It scans what no-fault reads missed,
+ * in its own context with faults on; it hands out runs of free heap pages for the
+ * library to return by madvise(); and it looks after the plain roots when it is asked
+ * to.  Handed-out runs stay out of the page heap until they are acknowledged; the
+ * record is ours, the user's array is never read back.  A reply that was lost (signal,
+ * bad address) costs nothing: the next SERVE hands out the same runs again.
  *
- * COLLECT hands its missed objects to the pager through a pair of counters: it
- * raises scan_wanted, the pager scans and sets scan_done to the value it saw.  If
- * the pager leaves meanwhile COLLECT withdraws the wish and scans for itself.  It
- * asks only a pager that sleeps or scans: one that takes or returns runs may be
- * waiting at the gate, which COLLECT holds shut.
+ * Scans are asked for through a pair of counters: scan_wanted is raised, whoever scans
+ * sets scan_done to the value it saw.  Who asks: a worker that has missed something
+ * (gca_serve_ask(), does not wait), and the one who runs the cycle (gca_serve_scan(),
+ * waits).  If nobody scans, the latter withdraws the wish.  A thread that waits in
+ * COLLECT stands in for the pager, if there is none or it is busy.
  *
- * Takes pager_lock (spin) only; it may not take cycle_lock, which COLLECT holds
+ * The pager may find the gate shut by a cycle that waits for it: it scans there too.
+ *
+ * Looks (REFRESH, COMPARE) are told in the reply of a SERVE; the next SERVE of the
+ * same thread is the answer.
+ *
+ * Takes pager_lock (spin) only; it may not take cycle_lock, which a cycle holds
  * while it waits for us.  Sleeps are interruptible: SERVE ends with -EINTR.
  */
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
@@ -62,46 +68,99 @@ bool gca_serve_wanted(struct gca_shell *s)
 	return wanted;
 }
 
+/* Is there a scan for one who has none? */
+static bool gca_scan_there(struct gca_shell *s)
+{
+	return gca_scan_asked(s) && !READ_ONCE(s->scanning);
+}
+
+static void gca_scan_wake(struct gca_shell *s)
+{
+	wake_up_all(&s->pager_wq);
+	wake_up_all(&s->gate_wq);	/* gca_serve_gate_wait() */
+}
+
+/** gca_serve_ask() - something was missed: let it be scanned soon */
+void gca_serve_ask(struct gca_shell *s)
+{
+	bool news;
+
+	spin_lock(&s->pager_lock);
+	news = s->scan_wanted == s->scan_done;
+	if (news)
+		WRITE_ONCE(s->scan_wanted, s->scan_wanted + 1);
+	spin_unlock(&s->pager_lock);
+	if (news)
+		gca_scan_wake(s);
+}
+
+/** gca_serve_present() - is there a thread that serves, now or soon again? */
+bool gca_serve_present(struct gca_shell *s)
+{
+	bool there;
+
+	spin_lock(&s->pager_lock);
+	there = s->server && !(READ_ONCE(s->server->flags) & PF_EXITING);
+	spin_unlock(&s->pager_lock);
+	return there;
+}
+
+/* Can a scan be hoped for?  @patient: also of a pager that is just now busy elsewhere. */
+static bool gca_scan_hoped(struct gca_shell *s, bool patient)
+{
+	return READ_ONCE(s->pager_ready) || READ_ONCE(s->stand_ins) ||
+	       (patient && gca_serve_present(s));
+}
+
+#define GCA_SCAN_LOOK		(HZ / 20)
+#define GCA_SCAN_PATIENCE	(2ULL * NSEC_PER_SEC)	/* until a scan has begun */
+
 /*
- * gca_serve_scan() - let the pager scan what was missed; called in COLLECT
+ * gca_serve_scan() - let what was missed be scanned; by the one who runs the cycle
  *
- * When it returns no pager scans, so the caller may go on as the only marker.
- * If the caller is killed or the arena dies in the middle of a scan, the scan's
- * end is waited for: it gives up soon, for the pager looks at the same things.
- * Return: true if all has been scanned; false if there is no pager, if it left
- * before the end, or if the caller is to give up: it must look for itself.
+ * It waits for the end of the scan, or for the cycle's age limit.  A scan that is
+ * then still under way is asleep in a fault that nobody answers; it is a counted
+ * marker, and the next cycle does not begin before it has gone.
+ *
+ * Return: true if all has been scanned; false if nobody does it, or if the caller is
+ * to give up: it must look for itself.
  */
 bool gca_serve_scan(struct gca_shell *s)
 {
-	bool done, busy;
-	u64 ticket;
-	int killed;
+	/* A lent thread can scan for itself. */
+	bool patient = current->flags & PF_KTHREAD, done, busy, killed = false;
+	u64 ticket, began = ktime_get_ns(), now;
 
-	spin_lock(&s->pager_lock);
-	if (!s->pager_ready) {
-		spin_unlock(&s->pager_lock);
+	if (!gca_scan_hoped(s, patient))
 		return false;
-	}
+	spin_lock(&s->pager_lock);
 	ticket = s->scan_wanted + 1;
 	WRITE_ONCE(s->scan_wanted, ticket);
 	spin_unlock(&s->pager_lock);
-	wake_up_all(&s->pager_wq);
+	gca_scan_wake(s);
 
 	for (;;) {
-		killed = wait_event_killable(s->scan_wq, gca_shell_dying(s) ||
-					     READ_ONCE(s->scan_done) >= ticket ||
-					     !READ_ONCE(s->pager_ready));
+		if (wait_event_killable_timeout(s->scan_wq, gca_shell_dying(s) ||
+						READ_ONCE(s->scan_done) >= ticket ||
+						!gca_scan_hoped(s, patient), GCA_SCAN_LOOK) < 0)
+			killed = true;
+		now = ktime_get_ns();
 		spin_lock(&s->pager_lock);
 		done = s->scan_done >= ticket;
 		busy = s->scanning;
-		if (!done && !busy)
-			WRITE_ONCE(s->scan_done, ticket);	/* no longer wanted */
 		spin_unlock(&s->pager_lock);
-		if (done || !busy)
-			return done;
-		if (killed || gca_shell_dying(s))
-			wait_event_idle(s->scan_wq, !READ_ONCE(s->scanning));
+		if (done || killed || gca_shell_dying(s) || now > READ_ONCE(s->a->deadline))
+			break;
+		if (!busy && (!gca_scan_hoped(s, patient) || now - began > GCA_SCAN_PATIENCE))
+			break;
+		if (gca_owner_parked(s->process))
+			began = now;
 	}
+	spin_lock(&s->pager_lock);
+	if (!s->scanning && s->scan_done < ticket)
+		WRITE_ONCE(s->scan_done, s->scan_wanted);	/* no longer wanted */
+	spin_unlock(&s->pager_lock);
+	return done;
 }
 
 /* The pager is about to sleep: from here on it can be asked. */
@@ -112,20 +171,15 @@ static void gca_scan_ready(struct gca_shell *s)
 	spin_unlock(&s->pager_lock);
 }
 
-/*
- * The pager is awake: it begins a scan if one is wanted, else it cannot be asked
- * until it sleeps again.  Return: what is wanted, or 0.
- */
+/* Begin a scan if one is wanted and nobody is at it.  Return: what is wanted, or 0. */
 static u64 gca_scan_begin(struct gca_shell *s)
 {
 	u64 wanted = 0;
 
 	spin_lock(&s->pager_lock);
-	if (s->scan_wanted != s->scan_done) {
+	if (s->scan_wanted != s->scan_done && !s->scanning) {
 		wanted = s->scan_wanted;
 		WRITE_ONCE(s->scanning, true);
-	} else {
-		WRITE_ONCE(s->pager_ready, false);
 	}
 	spin_unlock(&s->pager_lock);
 	return wanted;
@@ -140,7 +194,162 @@ static void gca_scan_end(struct gca_shell *s, u64 wanted)
 		WRITE_ONCE(s->scan_done, wanted);
 	spin_unlock(&s->pager_lock);
 	wake_up_all(&s->scan_wq);
+	wake_up_all(&s->pager_wq);	/* there may be more, for whoever waits */
 }
+
+/*
+ * Scan if it is asked for.  Return: 1 if there was something, 0; -EINTR if the caller
+ * is being killed.
+ */
+static int gca_scan(struct gca_shell *s)
+{
+	u64 wanted = gca_scan_begin(s);
+	int ret;
+
+	if (!wanted)
+		return 0;
+	/* It may also give up because the cycle is void: done. */
+	ret = gca_missed_scan(s->a, GCA_MARK_SERVE);
+	if (ret && fatal_signal_pending(current)) {
+		gca_scan_end(s, 0);
+		return -EINTR;
+	}
+	gca_scan_end(s, wanted);
+	return 1;
+}
+
+/** gca_serve_gate_wait() - gca_port_gate_wait() for the pager: it scans meanwhile */
+int gca_serve_gate_wait(struct gca_shell *s)
+{
+	int ret;
+
+	gca_scan_ready(s);
+	do {
+		ret = wait_event_killable(s->gate_wq, !READ_ONCE(s->a->gate_closed) ||
+					  gca_shell_dying(s) || gca_scan_there(s));
+		if (!ret && !gca_shell_dying(s) && READ_ONCE(s->a->gate_closed))
+			ret = gca_scan(s);
+	} while (ret >= 0 && !gca_shell_dying(s) && READ_ONCE(s->a->gate_closed));
+	spin_lock(&s->pager_lock);
+	WRITE_ONCE(s->pager_ready, false);
+	spin_unlock(&s->pager_lock);
+	if (ret < 0)
+		return -EINTR;
+	return gca_shell_dying(s) ? -ESRCH : 0;
+}
+
+/**
+ * gca_stand_in() - wait in COLLECT, and scan for a pager that is not there
+ * @s: arena
+ * @done: set by the coordinator
+ *
+ * Return: 0, -EINTR if the caller is being killed, -ESRCH if the arena died.
+ */
+int gca_stand_in(struct gca_shell *s, const bool *done)
+{
+	int ret;
+
+	spin_lock(&s->pager_lock);
+	WRITE_ONCE(s->stand_ins, s->stand_ins + 1);
+	spin_unlock(&s->pager_lock);
+	do {
+		ret = wait_event_killable(s->pager_wq, READ_ONCE(*done) || gca_shell_dying(s) ||
+					  (gca_scan_there(s) && !READ_ONCE(s->pager_ready)));
+		if (!ret && !READ_ONCE(*done) && !gca_shell_dying(s))
+			ret = gca_scan(s);
+	} while (ret >= 0 && !READ_ONCE(*done) && !gca_shell_dying(s));
+	spin_lock(&s->pager_lock);
+	WRITE_ONCE(s->stand_ins, s->stand_ins - 1);
+	spin_unlock(&s->pager_lock);
+	wake_up_all(&s->scan_wq);
+	if (ret < 0)
+		return -EINTR;
+	return READ_ONCE(*done) ? 0 : -ESRCH;
+}
+
+/* ------------------------------------------------------------------ plain roots */
+
+/** gca_serve_looks() - does the pager look after the plain roots? */
+bool gca_serve_looks(struct gca_shell *s)
+{
+	return READ_ONCE(s->looks) && gca_serve_present(s);
+}
+
+#define GCA_LOOK_PATIENCE	(10ULL * NSEC_PER_SEC)
+
+/**
+ * gca_serve_look() - have the pager look after the plain roots; by the coordinator
+ * @s: arena; its cycle_lock is not held
+ * @what: GCARENA_SERVE_REFRESH or GCARENA_SERVE_COMPARE
+ *
+ * Return: 0, also if there is no pager that does so; 1 if it has answered CHANGED;
+ * -ESRCH if the arena died, -ETIMEDOUT without an answer.
+ */
+int gca_serve_look(struct gca_shell *s, u32 what)
+{
+	u64 began = ktime_get_ns(), now;
+	bool answered, changed;
+
+	if (!gca_serve_looks(s))
+		return 0;
+	spin_lock(&s->pager_lock);
+	WRITE_ONCE(s->look, what);
+	s->look_given = false;
+	s->look_changed = false;
+	spin_unlock(&s->pager_lock);
+	wake_up_all(&s->pager_wq);
+	do {
+		wait_event_idle_timeout(s->scan_wq, !READ_ONCE(s->look) || gca_shell_dying(s),
+					GCA_SCAN_LOOK);
+		now = ktime_get_ns();
+		if (gca_owner_parked(s->process))
+			began = now;
+	} while (READ_ONCE(s->look) && !gca_shell_dying(s) && gca_serve_present(s) &&
+		 now - began < GCA_LOOK_PATIENCE);
+	spin_lock(&s->pager_lock);
+	answered = !s->look;
+	changed = s->look_changed;
+	WRITE_ONCE(s->look, 0);
+	spin_unlock(&s->pager_lock);
+	if (gca_shell_dying(s))
+		return -ESRCH;
+	if (!answered)
+		return gca_serve_present(s) ? -ETIMEDOUT : 0;
+	return changed;
+}
+
+/* A SERVE begins: the answer to what the last one's reply asked. */
+static void gca_look_answer(struct gca_shell *s, u32 flags)
+{
+	lockdep_assert_held(&s->pager_lock);
+	if (!s->look || !s->look_given || s->server != current)
+		return;
+	s->look_changed = flags & GCARENA_SERVE_CHANGED;
+	s->look_given = false;
+	WRITE_ONCE(s->look, 0);
+	wake_up_all(&s->scan_wq);
+}
+
+/* Is there something to look at, of which the pager has not been told?  0: no. */
+static u32 gca_look_there(struct gca_shell *s)
+{
+	return READ_ONCE(s->looks) && !READ_ONCE(s->look_given) ? READ_ONCE(s->look) : 0;
+}
+
+/* Tell it.  Return: what, or 0 if it is no longer wanted. */
+static u32 gca_look_take(struct gca_shell *s)
+{
+	u32 what;
+
+	spin_lock(&s->pager_lock);
+	what = s->server == current ? gca_look_there(s) : 0;
+	if (what)
+		WRITE_ONCE(s->look_given, true);
+	spin_unlock(&s->pager_lock);
+	return what;
+}
+
+/* -------------------------------------------------------------------------- runs */
 
 /* The owner has returned the runs of the last reply: they are zero now. */
 static int gca_lent_done(struct gca_shell *s, u32 nr_done)
@@ -172,25 +381,29 @@ static u32 gca_lent_take(struct gca_shell *s, u32 room)
 static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
+	u32 flags = 0;
 	int ret;
 
 	for (;;) {
 		u32 kicks = READ_ONCE(s->kicks);
-		u64 wanted;
 
 		if (gca_shell_dying(s))
 			return -ESRCH;
-		wanted = gca_scan_begin(s);
-		if (wanted) {
-			/* It may also give up because the cycle is void: done. */
-			ret = gca_missed_scan(s->a, 1);
-			if (ret && fatal_signal_pending(current)) {
-				gca_scan_end(s, 0);
-				return -EINTR;
-			}
-			gca_scan_end(s, wanted);
+		ret = gca_scan(s);
+		if (ret < 0)
+			return ret;
+		if (ret) {
 			scanned = true;
 			continue;
+		}
+		spin_lock(&s->pager_lock);
+		WRITE_ONCE(s->pager_ready, false);
+		spin_unlock(&s->pager_lock);
+		flags = gca_look_take(s);
+		if (flags) {
+			arg->flags = flags;
+			arg->nr_runs = 0;
+			return 0;
 		}
 		if (arg->nr_runs && gca_lent_take(s, arg->nr_runs)) {
 			u32 n = s->lent->given;
@@ -199,20 +412,57 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			if (copy_to_user(u64_to_user_ptr(arg->runs), s->lent->run,
 					 n * sizeof(s->lent->run[0])))
 				return -EFAULT;
+			arg->flags = 0;
 			arg->nr_runs = n;
 			return 0;
 		}
 		if (nowait) {
+			arg->flags = 0;
 			arg->nr_runs = 0;
 			return scanned ? 0 : -EAGAIN;
 		}
 		gca_scan_ready(s);
 		ret = wait_event_interruptible(s->pager_wq, gca_shell_dying(s) ||
-					       gca_scan_asked(s) ||
+					       gca_scan_there(s) || gca_look_there(s) ||
 					       (arg->nr_runs && READ_ONCE(s->kicks) != kicks));
 		if (ret)
 			return -EINTR;
 	}
+}
+
+/* The caller becomes the pager.  Return: 0, or -EBUSY if there is one. */
+static int gca_serve_begin(struct gca_shell *s, u32 flags)
+{
+	struct task_struct *old = NULL;
+	int ret = 0;
+
+	spin_lock(&s->pager_lock);
+	if (s->pager) {
+		ret = -EBUSY;
+	} else {
+		s->pager = current;
+		gca_look_answer(s, flags);
+		if (!(flags & GCARENA_SERVE_NOWAIT)) {
+			if (s->server != current) {
+				old = s->server;
+				s->server = get_task_struct(current);
+			}
+			WRITE_ONCE(s->looks, flags & GCARENA_SERVE_LOOKS);
+		}
+	}
+	spin_unlock(&s->pager_lock);
+	if (old)
+		put_task_struct(old);
+	return ret;
+}
+
+static void gca_serve_end(struct gca_shell *s)
+{
+	spin_lock(&s->pager_lock);
+	s->pager = NULL;
+	WRITE_ONCE(s->pager_ready, false);
+	spin_unlock(&s->pager_lock);
+	wake_up_all(&s->scan_wq);
 }
 
 /*
@@ -241,21 +491,12 @@ int gca_ioc_serve(struct gca_shell *s, struct gca_call *c)
 	if (attached && !(arg->flags & GCARENA_SERVE_NOWAIT))
 		return -EBUSY;
 
-	spin_lock(&s->pager_lock);
-	ret = s->pager ? -EBUSY : 0;
-	if (!ret)
-		s->pager = current;
-	spin_unlock(&s->pager_lock);
+	ret = gca_serve_begin(s, arg->flags);
 	if (ret)
 		return ret;
 	ret = gca_lent_done(s, arg->nr_done);
 	if (!ret)
 		ret = gca_serve_loop(s, arg);
-	arg->flags = 0;
-	spin_lock(&s->pager_lock);
-	s->pager = NULL;
-	WRITE_ONCE(s->pager_ready, false);
-	spin_unlock(&s->pager_lock);
-	wake_up_all(&s->scan_wq);
+	gca_serve_end(s);
 	return ret;
 }

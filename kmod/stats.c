@@ -70,7 +70,9 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("mark_ns_collect", mark_ns[0], true),
 	GCA_COUNTER("mark_ns_serve", mark_ns[1], true),
 	GCA_COUNTER("sweep_ns", sweep_ns, true),
-	{ { .name = "coordinator_ns", .mode = 0400 }, GCA_NO_VALUE, false },
+	GCA_COUNTER("mark_ns_workers", worker_ns, true),
+	GCA_COUNTER("workers", workers, false),
+	GCA_COUNTER("coordinator_ns", coordinator_ns, false),
 	GCA_COUNTER("allocated", allocated, true),
 	GCA_COUNTER("freed", freed, true),
 	GCA_COUNTER("missed", missed, true),
@@ -249,6 +251,8 @@ void gca_stats_take(struct gca_shell *s, struct gcarena_stats *st)
 	xa_unlock(&s->threads);
 	gca_stats_read(s->a, st);
 	st->metadata += pages << PAGE_SHIFT;
+	st->workers = READ_ONCE(s->process->nr_workers);
+	st->coordinator_ns = READ_ONCE(s->process->coordinator_ns);
 	st->held = READ_ONCE(s->held);
 	st->held_asleep = READ_ONCE(s->held_asleep);
 	gca_stats_publish(s, st);

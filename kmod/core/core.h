@@ -687,6 +687,7 @@ int gca_cycle_run(struct gca_arena *a, const struct gca_order *o);
 int gca_collect(struct gca_arena *a, const struct gca_order *o);
 u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille);
 void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
+void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, bool forced);
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 

@@ -459,10 +459,17 @@ static void cycle_undo(struct gca_arena *a, bool forced)
 
 /* ----------------------------------------------------------------- the cycle */
 
-/* A later stop that cannot be had within the age limit: void with the world running. */
-static void void_running(struct gca_arena *a, bool forced)
+/*
+ * gca_cycle_abandon() - make the cycle that is under way void, with the world running
+ * @a: arena, in phase mark
+ * @reason: why
+ * @forced: for the counters
+ */
+void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, bool forced)
 {
-	gca_cycle_void(a, GCARENA_VOID_AGE);
+	if (a->phase == GCARENA_PHASE_OFF)
+		return;
+	gca_cycle_void(a, reason);
 	gca_gate_close(a);
 	cycle_undo(a, forced);
 	gca_gate_open(a);
@@ -508,7 +515,7 @@ int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 		if (!err)
 			err = stop_world(a);
 		if (err == -ETIMEDOUT) {
-			void_running(a, o->forced);
+			gca_cycle_abandon(a, GCARENA_VOID_AGE, o->forced);
 			return 0;
 		}
 	}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * coordinator.c: the thread that runs a process's cycles, and those who ask it to.
+ *
+ * One kernel thread a process, "gca/PID", made when the first cycle is wanted.  It
+ * calls core/cycle.c, one arena after the other; requests (COLLECT) and kicks (the
+ * trigger was reached) only wake it.  It is not in the owner's cgroups and reads
+ * none of the owner's memory: what costs is done by workers (worker.c) and by the
+ * pager (serve.c); what the coordinator does itself is counted (coordinator_ns).
+ *
+ * Before a cycle it asks the pager to bring the plain roots up to date, and after
+ * the begin stop whether a library was loaded in between; if so the cycle is void
+ * and begins anew.  Neither is asked under cycle_lock: the pager may have to wait
+ * for a thread that attaches.  With checkmark every other cycle does without the
+ * second question, so that its stop is the first, in which stacks can be verified.
+ *
+ * COLLECT's caller waits for its request; without a pager it stands in for one.
+ *
+ * Locks: process->lock to walk the arenas; shell->req_lock (spin) for requests;
+ * cycle_lock for the time of a cycle.  With nothing held it makes workers and asks
+ * the pager.
+ */
+#include <linux/freezer.h>
+#include <linux/kthread.h>
+#include <linux/memcontrol.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "glue.h"
+
+#define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
+
+/**
+ * struct gca_request - a COLLECT that waits
+ * @link: in gca_shell.requests until the coordinator takes it
+ * @refs: the caller and, until it is done, the queue
+ * @order: what is asked for
+ * @done: @ret and the rest are valid
+ * @ret: 0 or -errno
+ * @cycle: number of the cycle that ran
+ * @void_reason: of it
+ */
+struct gca_request {
+	struct list_head link;
+	refcount_t refs;
+	struct gca_order order;
+	bool done;
+	int ret;
+	u64 cycle;
+	u32 void_reason;
+};
+
+static void gca_request_put(struct gca_request *r)
+{
+	if (refcount_dec_and_test(&r->refs))
+		kfree(r);
+}
+
+/* ----------------------------------------------------------------------- a cycle */
+
+static int gca_cycle_clocked(struct gca_shell *s, const struct gca_order *o, bool whole)
+{
+	int ret;
+
+	lockdep_assert_held(&s->cycle_lock);
+	ret = gca_threads_reap_clocked(s);
+	if (ret)
+		return ret;
+	return whole ? gca_collect(s->a, o) : gca_cycle_run(s->a, o);
+}
+
+static int gca_cycle_locked(struct gca_shell *s, const struct gca_order *o, bool whole)
+{
+	int ret;
+
+	mutex_lock(&s->cycle_lock);
+	ret = gca_cycle_clocked(s, o, whole);
+	mutex_unlock(&s->cycle_lock);
+	return ret;
+}
+
+/* Begin a cycle, and be sure that no library came in before the begin stop. */
+static int gca_begin(struct gca_shell *s, const struct gca_order *o)
+{
+	struct gca_order begin = *o;
+	unsigned int tries;
+	int ret;
+
+	begin.until = GCA_UNTIL_MARKING;
+	for (tries = 0; tries < GCA_LIBRARY_TRIES; tries++) {
+		ret = gca_serve_look(s, GCARENA_SERVE_REFRESH);
+		if (ret < 0)
+			return ret;
+		ret = gca_cycle_locked(s, &begin, false);
+		if (ret || s->a->phase != GCARENA_PHASE_MARK)
+			return ret;
+		ret = gca_serve_look(s, GCARENA_SERVE_COMPARE);
+		if (!ret)
+			return 0;
+		mutex_lock(&s->cycle_lock);
+		gca_cycle_abandon(s->a, ret < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY,
+				  o->forced);
+		mutex_unlock(&s->cycle_lock);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;	/* void: the caller is told */
+}
+
+/* May the first stop be the only one? */
+static bool gca_at_once(struct gca_shell *s)
+{
+	if (!gca_serve_looks(s))
+		return true;
+	return s->a->debug & GCARENA_DEBUG_CHECKMARK && READ_ONCE(s->a->totals.cycles) % 2;
+}
+
+static int gca_run_order(struct gca_shell *s, const struct gca_order *o)
+{
+	struct gca_order finish = *o;
+	int ret;
+
+	gca_crew_fill(s);
+	if (!s->process->nr_workers)
+		return -ENODEV;
+	if (s->a->phase != GCARENA_PHASE_OFF) {
+		/* One is under way: it is finished; a full one follows. */
+		if (o->until == GCA_UNTIL_SWEPT)
+			finish.until = GCA_UNTIL_MARKED;
+		ret = gca_cycle_locked(s, &finish, false);
+		if (ret || o->until != GCA_UNTIL_SWEPT)
+			return ret;
+	}
+	if (gca_at_once(s)) {
+		ret = gca_serve_look(s, GCARENA_SERVE_REFRESH);
+		return ret < 0 ? ret : gca_cycle_locked(s, o, true);
+	}
+	ret = gca_begin(s, o);
+	if (ret || o->until == GCA_UNTIL_MARKING || s->a->phase != GCARENA_PHASE_MARK)
+		return ret;
+	return gca_cycle_locked(s, o, false);
+}
+
+/* What a cycle allocates is the owner's; checkmark reads in its context. */
+static int gca_run_for_owner(struct gca_shell *s, const struct gca_order *o)
+{
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(s->mm), *old;
+	bool check = s->a->debug & GCARENA_DEBUG_CHECKMARK;
+	int ret = -ESRCH;
+
+	if (check && !mmget_not_zero(s->mm))
+		goto out;
+	old = set_active_memcg(memcg);
+	if (check)
+		kthread_use_mm(s->mm);
+	ret = gca_run_order(s, o);
+	if (check) {
+		kthread_unuse_mm(s->mm);
+		mmput_async(s->mm);
+	}
+	set_active_memcg(old);
+out:
+	mem_cgroup_put(memcg);
+	return ret;
+}
+
+/* --------------------------------------------------------------------- requests */
+
+/* Take what is asked for first, and with a full cycle all who want one. */
+static bool gca_requests_take(struct gca_shell *s, struct list_head *taken, struct gca_order *o)
+{
+	struct gca_request *r, *next, *first;
+
+	spin_lock(&s->req_lock);
+	first = list_first_entry_or_null(&s->requests, struct gca_request, link);
+	if (first) {
+		*o = first->order;
+		list_move_tail(&first->link, taken);
+	}
+	if (first && o->until == GCA_UNTIL_SWEPT)
+		list_for_each_entry_safe(r, next, &s->requests, link) {
+			if (r->order.until != GCA_UNTIL_SWEPT)
+				continue;
+			o->forced |= r->order.forced;
+			o->timeout_ns = max(o->timeout_ns, r->order.timeout_ns);
+			list_move_tail(&r->link, taken);
+		}
+	spin_unlock(&s->req_lock);
+	return first;
+}
+
+/* @ran: there was a cycle for them. */
+static void gca_requests_done(struct gca_shell *s, struct list_head *taken, int ret, bool ran)
+{
+	struct gca_request *r, *next;
+
+	list_for_each_entry_safe(r, next, taken, link) {
+		r->ret = ret;
+		r->cycle = READ_ONCE(s->a->control->cycle);
+		r->void_reason = ran ? READ_ONCE(s->a->void_reason) : GCARENA_VOID_NONE;
+		list_del(&r->link);
+		smp_store_release(&r->done, true);	/* pairs with gca_collect_wait() */
+		gca_request_put(r);
+	}
+	wake_up_all(&s->pager_wq);
+}
+
+/* Everything that this arena wants now. */
+static void gca_coordinate_arena(struct gca_shell *s)
+{
+	struct gca_order paced = { .until = GCA_UNTIL_SWEPT }, o;
+	struct gcarena_stats st;
+	LIST_HEAD(taken);
+	bool run;
+	int ret;
+
+	while (!gca_shell_dying(s) && !kthread_should_stop()) {
+		if (gca_owner_parked(s->process)) {
+			schedule_timeout_idle(HZ / 20);
+			continue;
+		}
+		paced.timeout_ns = (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC;
+		if (!gca_requests_take(s, &taken, &o)) {
+			if (!xchg(&s->kicked, false) || !gca_cycle_wanted(s->a))
+				break;
+			o = paced;
+		}
+		/* A paced one that somebody else's cycle has made unnecessary is done. */
+		run = o.forced || gca_cycle_wanted(s->a);
+		ret = run ? gca_run_for_owner(s, &o) : 0;
+		gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
+		WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
+		gca_stats_take(s, &st);
+		gca_serve_wanted(s);
+	}
+	if (gca_shell_dying(s))
+		while (gca_requests_take(s, &taken, &o))
+			gca_requests_done(s, &taken, -ESRCH, false);
+}
+
+/* An arena with something to do, kept from being freed; or NULL. */
+static struct gca_shell *gca_next_arena(struct gca_process *p)
+{
+	struct gca_shell *s, *found = NULL;
+
+	mutex_lock(&p->lock);
+	list_for_each_entry(s, &p->shells, link) {
+		if ((list_empty_careful(&s->requests) && !READ_ONCE(s->kicked)) ||
+		    !gca_shell_tryget(s))
+			continue;
+		found = s;
+		/* The next time it is another's turn. */
+		list_move_tail(&s->link, &p->shells);
+		break;
+	}
+	mutex_unlock(&p->lock);
+	return found;
+}
+
+static int gca_coordinate(void *data)
+{
+	struct gca_process *p = data;
+	struct gca_shell *s;
+
+	set_freezable();
+	while (!kthread_should_stop()) {
+		wait_event_freezable(p->coord_wq, kthread_should_stop() ||
+				     READ_ONCE(p->wanted));
+		WRITE_ONCE(p->wanted, false);
+		smp_mb();	/* pairs with the one in gca_want() */
+		while (!kthread_should_stop() && (s = gca_next_arena(p))) {
+			gca_coordinate_arena(s);
+			gca_shell_put(s);
+		}
+	}
+	return 0;
+}
+
+/* What is wanted has been written; tell the coordinator. */
+static void gca_want(struct gca_process *p)
+{
+	smp_mb();	/* pairs with the one in gca_coordinate() */
+	WRITE_ONCE(p->wanted, true);
+	wake_up(&p->coord_wq);
+}
+
+/*
+ * gca_kick() - the trigger has been reached: let a cycle begin soon
+ *
+ * Return: false if nobody would run it: then the caller's library is asked to.
+ */
+bool gca_kick(struct gca_shell *s)
+{
+	struct gca_process *p = s->process;
+
+	if (!READ_ONCE(p->nr_workers) || !gca_serve_present(s))
+		return false;
+	if (!READ_ONCE(s->kicked) && !xchg(&s->kicked, true))
+		gca_want(p);
+	return true;
+}
+
+/*
+ * gca_collect_wait() - have the coordinator run @o, and wait for it
+ *
+ * Return: as gca_collect(); -EINTR if killed, -ESRCH if the arena died, -ENODEV if no
+ * worker can be had: then the caller must mark.
+ */
+int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg)
+{
+	struct gca_request *r = kzalloc(sizeof(*r), GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!r)
+		return -ENOMEM;
+	refcount_set(&r->refs, 2);
+	r->order = *o;
+	spin_lock(&s->req_lock);
+	list_add_tail(&r->link, &s->requests);
+	spin_unlock(&s->req_lock);
+	gca_want(s->process);
+
+	ret = gca_stand_in(s, &r->done);
+	/* acquire: pairs with gca_requests_done() */
+	if (smp_load_acquire(&r->done)) {
+		ret = r->ret;
+		arg->cycle = r->cycle;
+		arg->void_reason = ret ? 0 : r->void_reason;
+	}
+	gca_request_put(r);
+	return ret;
+}
+
+/**
+ * gca_coordinator_get() - the process has one from here on
+ * @p: process
+ *
+ * Return: 0, or the errno of kthread_create().
+ */
+int gca_coordinator_get(struct gca_process *p)
+{
+	struct task_struct *t;
+	int ret = 0;
+
+	if (READ_ONCE(p->coordinator))
+		return 0;
+	gca_crew_lock();
+	if (!p->coordinator) {
+		t = kthread_create(gca_coordinate, p, "gca/%d", p->leader->tgid);
+		if (IS_ERR(t)) {
+			ret = PTR_ERR(t);
+		} else {
+			get_task_struct(t);
+			WRITE_ONCE(p->coordinator, t);
+			wake_up_process(t);
+		}
+	}
+	gca_crew_unlock();
+	return ret;
+}
+
+/** gca_coordinator_put() - the process's last arena has died; nothing is held */
+void gca_coordinator_put(struct gca_process *p)
+{
+	if (!p->coordinator)
+		return;
+	kthread_stop(p->coordinator);
+	put_task_struct(p->coordinator);
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * worker.c: the kernel threads that mark and sweep for a process.
+ *
+ * A process has up to gca_workers of them, "gca/PID:wN", made when a cycle begins
+ * that has work for them.  They are the owner's: in its cgroups, with its nice value
+ * and class, so that what they cost is charged to it, and its cpuset and its quota
+ * bind them.  They are not pinned: a cpuset's mask is always up to date that way.
+ *
+ * A worker works in slices of its own running time.  It borrows the owner's mm for
+ * the slice (mm_users), so that an exiting owner waits for a slice at most; it reads
+ * with page faults disabled and waits for nobody.  Between slices it looks whether
+ * the owner is frozen or stopped, and then does nothing.
+ *
+ * Attaching a thread to cgroups can make every fork on the machine wait: creation
+ * and attach go one at a time (crew_mutex) and, after the first few, at a bounded
+ * rate.  An attached thread keeps its cgroup from being removed: idle workers leave
+ * after five minutes, and all of them at the owner's death.
+ *
+ * crew_mutex is the outermost lock: nothing else is held across kthread_create(),
+ * kthread_stop() and cgroup_attach_task_all() (review-kernel D5).  It may not know
+ * what a cycle is.
+ */
+#include <linux/cgroup.h>
+#include <linux/cpumask.h>
+#include <linux/freezer.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/ratelimit.h>
+#include <linux/sched/jobctl.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <uapi/linux/sched/types.h>
+
+#include "glue.h"
+
+#define GCA_SLICE_NS		(500ULL * NSEC_PER_USEC)
+#define GCA_IDLE_EXIT		(5 * 60 * HZ)
+#define GCA_PARKED_LOOK		(HZ / 20)
+#define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
+
+static DEFINE_MUTEX(crew_mutex);
+
+/* The first eight at once, then eight a second. */
+static struct ratelimit_state gca_attach_rate =
+	RATELIMIT_STATE_INIT_FLAGS(gca_attach_rate, HZ, 8, RATELIMIT_MSG_ON_RELEASE);
+
+/**
+ * struct gca_worker_thread - one of them
+ * @process: whose
+ * @task: held by get_task_struct()
+ * @left: it has gone, or is going, of itself
+ */
+struct gca_worker_thread {
+	struct gca_process *process;
+	struct task_struct *task;
+	bool left;
+};
+
+void gca_crew_lock(void)
+{
+	mutex_lock(&crew_mutex);
+}
+
+void gca_crew_unlock(void)
+{
+	mutex_unlock(&crew_mutex);
+}
+
+/** gca_owner_exiting() - is the owner being killed, or dumping core? */
+bool gca_owner_exiting(struct gca_process *p)
+{
+	return READ_ONCE(p->leader->signal->flags) & SIGNAL_GROUP_EXIT;
+}
+
+/** gca_owner_parked() - frozen by its cgroup, or by SIGSTOP: nothing is done in its name */
+bool gca_owner_parked(struct gca_process *p)
+{
+	return READ_ONCE(p->leader->jobctl) & JOBCTL_TRAP_FREEZE ||
+	       READ_ONCE(p->leader->signal->flags) & SIGNAL_STOP_STOPPED;
+}
+
+/* ------------------------------------------------------------------------ the work */
+
+/* The arena that has work, kept from being freed; or NULL. */
+static struct gca_shell *gca_work_arena(struct gca_process *p)
+{
+	struct gca_shell *s;
+
+	spin_lock(&p->work_lock);
+	s = p->working;
+	if (s && !gca_shell_tryget(s))
+		s = NULL;
+	spin_unlock(&p->work_lock);
+	return s;
+}
+
+static bool gca_work_wanted(struct gca_process *p)
+{
+	struct gca_shell *s;
+	bool there;
+
+	spin_lock(&p->work_lock);
+	s = p->working;
+	there = s && gca_work_there(s->a);
+	spin_unlock(&p->work_lock);
+	return there;
+}
+
+static bool gca_slice(struct gca_shell *s)
+{
+	struct mm_struct *mm = s->mm;
+	bool did;
+
+	if (!mmget_not_zero(mm))
+		return false;
+	kthread_use_mm(mm);
+	did = gca_work_slice(s->a, GCA_MARK_WORKER, GCA_SLICE_NS);
+	kthread_unuse_mm(mm);
+	mmput_async(mm);
+	return did;
+}
+
+static int gca_work(void *data)
+{
+	struct gca_worker_thread *w = data;
+	struct gca_process *p = w->process;
+	struct gca_shell *s;
+	bool did;
+
+	set_freezable();
+	while (!kthread_should_stop()) {
+		if (!wait_event_freezable_timeout(p->work_wq, kthread_should_stop() ||
+						  gca_work_wanted(p), GCA_IDLE_EXIT))
+			break;
+		if (gca_owner_parked(p)) {
+			schedule_timeout_interruptible(GCA_PARKED_LOOK);
+			continue;
+		}
+		s = gca_work_arena(p);
+		if (!s)
+			continue;
+		did = gca_slice(s);
+		gca_shell_put(s);
+		/* Another has taken it: no reason to ask again at once. */
+		if (!did)
+			schedule_timeout_interruptible(1);
+		cond_resched();
+	}
+	WRITE_ONCE(w->left, true);
+	return 0;
+}
+
+/*
+ * gca_port_run_workers() - see core/port.h; by the coordinator
+ *
+ * Woken by gca_port_idle(); it also looks up now and then, because an owner that is
+ * frozen stops the clock, and because its workers may be throttled.
+ */
+void gca_port_run_workers(struct gca_arena *a)
+{
+	struct gca_shell *s = a->port;
+	struct gca_process *p = s->process;
+	u64 before, now;
+
+	spin_lock(&p->work_lock);
+	p->working = s;
+	spin_unlock(&p->work_lock);
+	wake_up_all(&p->work_wq);
+	for (;;) {
+		before = gca_port_now();
+		wait_event_idle_timeout(p->coord_wq, gca_work_idle(a) ||
+					READ_ONCE(a->void_reason) || gca_shell_dying(s),
+					GCA_PARKED_LOOK);
+		now = gca_port_now();
+		if (gca_owner_parked(p) && a->deadline != U64_MAX)
+			WRITE_ONCE(a->deadline, a->deadline + (now - before));
+		if (gca_work_idle(a) || READ_ONCE(a->void_reason) || now > a->deadline ||
+		    gca_shell_dying(s) || gca_owner_exiting(p))
+			break;
+	}
+	spin_lock(&p->work_lock);
+	p->working = NULL;
+	spin_unlock(&p->work_lock);
+}
+
+void gca_port_work(struct gca_arena *a)
+{
+	struct gca_process *p = ((struct gca_shell *)a->port)->process;
+
+	if (READ_ONCE(p->working) && wq_has_sleeper(&p->work_wq))
+		wake_up(&p->work_wq);
+}
+
+void gca_port_idle(struct gca_arena *a)
+{
+	struct gca_process *p = ((struct gca_shell *)a->port)->process;
+
+	if (READ_ONCE(p->working) && wq_has_sleeper(&p->coord_wq))
+		wake_up(&p->coord_wq);
+}
+
+/* ------------------------------------------------------------------------ the crew */
+
+/* A thread of the owner's that lives, to copy cgroups and class from. */
+static struct task_struct *gca_live_task(struct gca_process *p)
+{
+	struct task_struct *t = NULL;
+	struct gca_task *gt;
+	int i;
+
+	rcu_read_lock();
+	hash_for_each_rcu(p->tasks, i, gt, link)
+		if (!t && !(READ_ONCE(gt->task->flags) & PF_EXITING))
+			t = get_task_struct(gt->task);
+	rcu_read_unlock();
+	if (!t && !(READ_ONCE(p->leader->flags) & PF_EXITING))
+		t = get_task_struct(p->leader);
+	return t;
+}
+
+static void gca_copy_class(struct task_struct *from, struct task_struct *to)
+{
+	struct sched_attr attr = { .size = sizeof(attr), .sched_policy = SCHED_IDLE };
+
+	if (from->policy == SCHED_IDLE)
+		sched_setattr_nocheck(to, &attr);
+	else
+		set_user_nice(to, max(0, task_nice(from)));
+}
+
+/* Under crew_mutex. */
+static struct gca_worker_thread *gca_worker_new(struct gca_process *p, unsigned int i,
+						struct task_struct *from)
+{
+	struct gca_worker_thread *w = kzalloc(sizeof(*w), GFP_KERNEL);
+	int ret;
+
+	if (!w)
+		return NULL;
+	w->process = p;
+	w->task = kthread_create(gca_work, w, "gca/%d:w%u", p->leader->tgid, i);
+	if (IS_ERR(w->task))
+		goto err;
+	get_task_struct(w->task);
+	ret = cgroup_attach_task_all(from, w->task);
+	if (ret) {
+		/* For example a cpuset without a processor: then threads are lent. */
+		kthread_stop(w->task);
+		put_task_struct(w->task);
+		goto err;
+	}
+	gca_copy_class(from, w->task);
+	wake_up_process(w->task);
+	return w;
+err:
+	kfree(w);
+	return NULL;
+}
+
+atomic_t gca_workers_total = ATOMIC_INIT(0);
+
+static void gca_worker_end(struct gca_process *p, unsigned int i)
+{
+	struct gca_worker_thread *w = p->worker[i];
+
+	p->worker[i] = NULL;
+	WRITE_ONCE(p->nr_workers, p->nr_workers - 1);
+	atomic_dec(&gca_workers_total);
+	kthread_stop(w->task);
+	put_task_struct(w->task);
+	kfree(w);
+}
+
+static unsigned int gca_crew_wanted(struct gca_shell *s, struct task_struct *from)
+{
+	u64 live = atomic64_read(&s->a->heap_live);
+	unsigned int cpus = min_t(unsigned int, READ_ONCE(from->nr_cpus_allowed),
+				  num_online_cpus());
+
+	return clamp_t(u64, live / GCA_HEAP_PER_WORKER, 1,
+		       min3(cpus, READ_ONCE(gca_workers), (unsigned int)GCA_WORKERS_MAX));
+}
+
+/**
+ * gca_crew_fill() - enough workers for a cycle, in the owner's present cgroups
+ * @s: arena
+ *
+ * By the coordinator, with nothing held.  If none can be had, p->nr_workers stays 0 and
+ * COLLECT's callers mark.
+ */
+void gca_crew_fill(struct gca_shell *s)
+{
+	struct gca_process *p = s->process;
+	struct task_struct *from = gca_live_task(p);
+	unsigned int i, want;
+
+	if (!from)
+		return;
+	gca_crew_lock();
+	want = gca_crew_wanted(s, from);
+	for (i = 0; i < GCA_WORKERS_MAX; i++) {
+		if (p->worker[i] && READ_ONCE(p->worker[i]->left))
+			gca_worker_end(p, i);
+		/* The same css_set: the same cgroups.  Else the owner has been moved. */
+		if (p->worker[i] && rcu_access_pointer(p->worker[i]->task->cgroups) !=
+				    rcu_access_pointer(from->cgroups))
+			cgroup_attach_task_all(from, p->worker[i]->task);
+		if (p->worker[i] || p->nr_workers >= want)
+			continue;
+		if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers))
+			continue;
+		/* The first one is made in any case: without it there is no cycle. */
+		if (!__ratelimit(&gca_attach_rate) && p->nr_workers)
+			break;
+		p->worker[i] = gca_worker_new(p, i, from);
+		if (!p->worker[i])
+			break;
+		atomic_inc(&gca_workers_total);
+		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
+	}
+	gca_crew_unlock();
+	put_task_struct(from);
+}
+
+/** gca_crew_end() - the process's last arena has died; nothing is held */
+void gca_crew_end(struct gca_process *p)
+{
+	unsigned int i;
+
+	gca_crew_lock();
+	for (i = 0; i < GCA_WORKERS_MAX; i++)
+		if (p->worker[i])
+			gca_worker_end(p, i);
+	gca_crew_unlock();
+}
