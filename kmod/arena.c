@@ -140,6 +140,7 @@ void gca_shell_die(struct gca_shell *s)
 	wake_up_all(&s->hold_wq);
 	wake_up_all(&s->pager_wq);
 	wake_up_all(&s->scan_wq);
+	wake_up_all(&s->process->coord_wq);
 	gca_shell_put(s);
 }
 
@@ -168,10 +169,17 @@ struct gca_shell *gca_shell_new(void)
 	return s;
 }
 
-/** gca_shell_release() - the last reference on the file has gone: no call runs */
+/*
+ * gca_shell_release() - the last reference on the file has gone
+ *
+ * No call runs any more; the coordinator and its workers may be in a cycle yet, which
+ * they give up now.
+ */
 void gca_shell_release(struct gca_shell *s)
 {
 	gca_shell_die(s);
+	if (s->state != GCA_STATE_NEW)
+		wait_for_completion(&s->dead);
 	flush_work(&s->death);
 	if (s->stats)
 		gca_stats_free(s->stats);

@@ -42,7 +42,7 @@ TEST(info)
 	EXPECT_LE(i.reserve_max, GCARENA_RESERVE_MAX);
 	EXPECT_EQ(i.arenas_left, gct_file_long(gct_param_path("max_arenas")) - gct_arenas());
 	EXPECT_LE(i.engine, 2);
-	EXPECT_EQ(i.features >> 4, 0);
+	EXPECT_EQ(i.features >> 5, 0);
 	close(fd);
 }
 
