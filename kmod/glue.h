@@ -452,6 +452,7 @@ void gca_crew_lock(void);
 void gca_crew_unlock(void);
 void gca_crew_fill(struct gca_shell *s);
 void gca_crew_end(struct gca_process *p);
+void gca_crew_wake(struct gca_process *p);
 bool gca_owner_exiting(struct gca_process *p);
 bool gca_owner_parked(struct gca_process *p);
 

@@ -153,8 +153,9 @@ bool gca_serve_scan(struct gca_shell *s)
 			break;
 		if (!busy && (!gca_scan_hoped(s, patient) || now - began > GCA_SCAN_PATIENCE))
 			break;
-		if (gca_owner_parked(s->process))
-			began = now;
+		/* Frozen with it: the world must go on, or it will never be quite frozen. */
+		if (!busy && gca_owner_parked(s->process))
+			break;
 	}
 	spin_lock(&s->pager_lock);
 	if (!s->scanning && s->scan_done < ticket)
@@ -425,8 +426,11 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 		ret = wait_event_interruptible(s->pager_wq, gca_shell_dying(s) ||
 					       gca_scan_there(s) || gca_look_there(s) ||
 					       (arg->nr_runs && READ_ONCE(s->kicks) != kicks));
-		if (ret)
+		if (ret) {
+			if (gca_owner_parked(s->process))
+				gca_crew_wake(s->process);
 			return -EINTR;
+		}
 	}
 }
 

@@ -9,13 +9,14 @@
  *
  * A worker works in slices of its own running time.  It borrows the owner's mm for
  * the slice (mm_users), so that an exiting owner waits for a slice at most; it reads
- * with page faults disabled and waits for nobody.  Between slices it looks whether
- * the owner is frozen or stopped, and then does nothing.
+ * with page faults disabled and waits for nobody.
  *
  * Attaching a thread to cgroups can make every fork on the machine wait: creation
  * and attach go one at a time (crew_mutex) and, after the first few, at a bounded
- * rate.  An attached thread keeps its cgroup from being removed: idle workers leave
- * after five minutes, and all of them at the owner's death.
+ * rate.  An attached thread keeps its cgroup from being removed, and from being seen
+ * as frozen, for it is never frozen itself.  So idle workers leave after five minutes,
+ * when the owner is frozen or stopped (told by the pager, which wakes for it; else seen
+ * within a second), and all of them at the owner's death.
  *
  * crew_mutex is the outermost lock: nothing else is held across kthread_create(),
  * kthread_stop() and cgroup_attach_task_all() (review-kernel D5).  It may not know
@@ -36,8 +37,9 @@
 #include "glue.h"
 
 #define GCA_SLICE_NS		(500ULL * NSEC_PER_USEC)
-#define GCA_IDLE_EXIT		(5 * 60 * HZ)
-#define GCA_PARKED_LOOK		(HZ / 20)
+#define GCA_IDLE_LOOK		HZ
+#define GCA_IDLE_EXIT		(5 * 60)	/* looks */
+#define GCA_LOOK_UP		(HZ / 20)
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 
 static DEFINE_MUTEX(crew_mutex);
@@ -126,21 +128,23 @@ static int gca_work(void *data)
 {
 	struct gca_worker_thread *w = data;
 	struct gca_process *p = w->process;
+	unsigned int idle = 0;
 	struct gca_shell *s;
 	bool did;
 
 	set_freezable();
-	while (!kthread_should_stop()) {
-		if (!wait_event_freezable_timeout(p->work_wq, kthread_should_stop() ||
-						  gca_work_wanted(p), GCA_IDLE_EXIT))
-			break;
-		if (gca_owner_parked(p)) {
-			schedule_timeout_interruptible(GCA_PARKED_LOOK);
-			continue;
-		}
+	while (!kthread_should_stop() && idle < GCA_IDLE_EXIT) {
+		idle++;
+		wait_event_freezable_timeout(p->work_wq, kthread_should_stop() ||
+					     gca_work_wanted(p) || gca_owner_parked(p),
+					     GCA_IDLE_LOOK);
 		s = gca_work_arena(p);
+		/* With the world stopped the work is done first: that lets it be frozen. */
+		if (!s && gca_owner_parked(p))
+			break;
 		if (!s)
 			continue;
+		idle = 0;
 		did = gca_slice(s);
 		gca_shell_put(s);
 		/* Another has taken it: no reason to ask again at once. */
@@ -155,28 +159,24 @@ static int gca_work(void *data)
 /*
  * gca_port_run_workers() - see core/port.h; by the coordinator
  *
- * Woken by gca_port_idle(); it also looks up now and then, because an owner that is
- * frozen stops the clock, and because its workers may be throttled.
+ * Woken by gca_port_idle(); it also looks up now and then, because its workers may be
+ * throttled.
  */
 void gca_port_run_workers(struct gca_arena *a)
 {
 	struct gca_shell *s = a->port;
 	struct gca_process *p = s->process;
-	u64 before, now;
 
 	spin_lock(&p->work_lock);
 	p->working = s;
 	spin_unlock(&p->work_lock);
 	wake_up_all(&p->work_wq);
 	for (;;) {
-		before = gca_port_now();
 		wait_event_idle_timeout(p->coord_wq, gca_work_idle(a) ||
 					READ_ONCE(a->void_reason) || gca_shell_dying(s),
-					GCA_PARKED_LOOK);
-		now = gca_port_now();
-		if (gca_owner_parked(p) && a->deadline != U64_MAX)
-			WRITE_ONCE(a->deadline, a->deadline + (now - before));
-		if (gca_work_idle(a) || READ_ONCE(a->void_reason) || now > a->deadline ||
+					GCA_LOOK_UP);
+		if (gca_work_idle(a) || READ_ONCE(a->void_reason) ||
+		    gca_port_now() > READ_ONCE(a->deadline) ||
 		    gca_shell_dying(s) || gca_owner_exiting(p))
 			break;
 	}
@@ -199,6 +199,12 @@ void gca_port_idle(struct gca_arena *a)
 
 	if (READ_ONCE(p->working) && wq_has_sleeper(&p->coord_wq))
 		wake_up(&p->coord_wq);
+}
+
+/** gca_crew_wake() - the owner is being frozen: those who are idle look at it */
+void gca_crew_wake(struct gca_process *p)
+{
+	wake_up_all(&p->work_wq);
 }
 
 /* ------------------------------------------------------------------------ the crew */
