@@ -77,6 +77,7 @@ static int gca_call(struct gca_shell *s, unsigned long arg, size_t ksize, gca_ha
 		ret = fn(s, &c);
 	if (!ret)
 		ret = gca_call_out(&c);
+	gca_crew_look(s->process);
 	gca_inside_leave(s->process);
 	gca_shell_put(s);
 	return ret;

@@ -72,11 +72,14 @@ static int gca_cycle_clocked(struct gca_shell *s, const struct gca_order *o, boo
 
 static int gca_cycle_locked(struct gca_shell *s, const struct gca_order *o, bool whole)
 {
-	int ret;
+	int ret = gca_crew_fill(s);
 
+	if (ret)
+		return ret;
 	mutex_lock(&s->cycle_lock);
 	ret = gca_cycle_clocked(s, o, whole);
 	mutex_unlock(&s->cycle_lock);
+	gca_crew_done(s);
 	return ret;
 }
 
@@ -121,9 +124,6 @@ static int gca_run_order(struct gca_shell *s, const struct gca_order *o)
 	struct gca_order finish = *o;
 	int ret;
 
-	gca_crew_fill(s);
-	if (!s->process->nr_workers)
-		return -ENODEV;
 	if (s->a->phase != GCARENA_PHASE_OFF) {
 		/* One is under way: it is finished; a full one follows. */
 		if (o->until == GCA_UNTIL_SWEPT)

@@ -87,6 +87,7 @@ struct gca_shell;
  * @coordinator_ns: CPU time it has used
  * @worker: those that mark, by number; under crew_mutex
  * @nr_workers: how many
+ * @in_cycle: they are needed; written under crew_mutex or by the coordinator
  * @work_lock: protects @working
  * @working: the arena whose work the workers do, or NULL
  * @work_wq: they sleep here
@@ -112,6 +113,7 @@ struct gca_process {
 	u64 coordinator_ns;
 	struct gca_worker_thread *worker[GCA_WORKERS_MAX];
 	unsigned int nr_workers;
+	bool in_cycle;
 	spinlock_t work_lock;		/* working */
 	struct gca_shell *working;
 	wait_queue_head_t work_wq;
@@ -450,9 +452,11 @@ int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcar
 extern atomic_t gca_workers_total;
 void gca_crew_lock(void);
 void gca_crew_unlock(void);
-void gca_crew_fill(struct gca_shell *s);
+int gca_crew_fill(struct gca_shell *s);
+void gca_crew_done(struct gca_shell *s);
+void gca_crew_dismiss(struct gca_process *p);
+void gca_crew_look(struct gca_process *p);
 void gca_crew_end(struct gca_process *p);
-void gca_crew_wake(struct gca_process *p);
 bool gca_owner_exiting(struct gca_process *p);
 bool gca_owner_parked(struct gca_process *p);
 

@@ -25,6 +25,7 @@
  */
 #include <linux/mutex.h>
 #include <linux/sched.h>
+#include <linux/sched/jobctl.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/string.h>
@@ -379,6 +380,26 @@ static u32 gca_lent_take(struct gca_shell *s, u32 room)
 	return l->given;
 }
 
+/*
+ * A signal, or the freezer, which must wait until the cycle is over: it may need us, and
+ * its workers are in the cgroup that is to be frozen.
+ */
+static int gca_serve_interrupted(struct gca_shell *s)
+{
+	if (!(READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE))
+		return -EINTR;
+	gca_scan_ready(s);
+	while (READ_ONCE(s->process->in_cycle) && !gca_shell_dying(s)) {
+		if (wait_event_killable(s->pager_wq, !READ_ONCE(s->process->in_cycle) ||
+					gca_shell_dying(s) || gca_scan_there(s)))
+			return -EINTR;
+		if (gca_scan(s) < 0)
+			return -EINTR;
+	}
+	gca_crew_dismiss(s->process);
+	return -EINTR;
+}
+
 static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
@@ -426,11 +447,8 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 		ret = wait_event_interruptible(s->pager_wq, gca_shell_dying(s) ||
 					       gca_scan_there(s) || gca_look_there(s) ||
 					       (arg->nr_runs && READ_ONCE(s->kicks) != kicks));
-		if (ret) {
-			if (gca_owner_parked(s->process))
-				gca_crew_wake(s->process);
-			return -EINTR;
-		}
+		if (ret)
+			return gca_serve_interrupted(s);
 	}
 }
 

@@ -15,8 +15,10 @@
  * and attach go one at a time (crew_mutex) and, after the first few, at a bounded
  * rate.  An attached thread keeps its cgroup from being removed, and from being seen
  * as frozen, for it is never frozen itself.  So idle workers leave after five minutes,
- * when the owner is frozen or stopped (told by the pager, which wakes for it; else seen
- * within a second), and all of them at the owner's death.
+ * within a second when the owner is frozen or stopped, and all of them at the owner's
+ * death.  And because the kernel looks whether a cgroup is frozen only when a thread of
+ * a user's freezes, a thread that is about to be frozen when it leaves a call of ours
+ * dismisses them; the pager always does, and before that it waits for the end of a cycle.
  *
  * crew_mutex is the outermost lock: nothing else is held across kthread_create(),
  * kthread_stop() and cgroup_attach_task_all() (review-kernel D5).  It may not know
@@ -140,7 +142,7 @@ static int gca_work(void *data)
 					     GCA_IDLE_LOOK);
 		s = gca_work_arena(p);
 		/* With the world stopped the work is done first: that lets it be frozen. */
-		if (!s && gca_owner_parked(p))
+		if (!s && gca_owner_parked(p) && !READ_ONCE(p->in_cycle))
 			break;
 		if (!s)
 			continue;
@@ -199,12 +201,6 @@ void gca_port_idle(struct gca_arena *a)
 
 	if (READ_ONCE(p->working) && wq_has_sleeper(&p->coord_wq))
 		wake_up(&p->coord_wq);
-}
-
-/** gca_crew_wake() - the owner is being frozen: those who are idle look at it */
-void gca_crew_wake(struct gca_process *p)
-{
-	wake_up_all(&p->work_wq);
 }
 
 /* ------------------------------------------------------------------------ the crew */
@@ -293,17 +289,19 @@ static unsigned int gca_crew_wanted(struct gca_shell *s, struct task_struct *fro
  * gca_crew_fill() - enough workers for a cycle, in the owner's present cgroups
  * @s: arena
  *
- * By the coordinator, with nothing held.  If none can be had, p->nr_workers stays 0 and
- * COLLECT's callers mark.
+ * By the coordinator, with nothing held.  They stay until gca_crew_done().
+ *
+ * Return: 0, or -ENODEV if none can be had: then COLLECT's callers mark.
  */
-void gca_crew_fill(struct gca_shell *s)
+int gca_crew_fill(struct gca_shell *s)
 {
 	struct gca_process *p = s->process;
 	struct task_struct *from = gca_live_task(p);
 	unsigned int i, want;
+	int ret;
 
 	if (!from)
-		return;
+		return -ENODEV;
 	gca_crew_lock();
 	want = gca_crew_wanted(s, from);
 	for (i = 0; i < GCA_WORKERS_MAX; i++) {
@@ -326,18 +324,42 @@ void gca_crew_fill(struct gca_shell *s)
 		atomic_inc(&gca_workers_total);
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
 	}
+	ret = p->nr_workers ? 0 : -ENODEV;
+	WRITE_ONCE(p->in_cycle, !ret);
 	gca_crew_unlock();
 	put_task_struct(from);
+	return ret;
+}
+
+/** gca_crew_done() - the opposite: they may be dismissed */
+void gca_crew_done(struct gca_shell *s)
+{
+	WRITE_ONCE(s->process->in_cycle, false);
+	wake_up_all(&s->pager_wq);
+}
+
+/** gca_crew_dismiss() - they leave the owner's cgroups, unless a cycle needs them */
+void gca_crew_dismiss(struct gca_process *p)
+{
+	unsigned int i;
+
+	gca_crew_lock();
+	for (i = 0; i < GCA_WORKERS_MAX && !p->in_cycle; i++)
+		if (p->worker[i])
+			gca_worker_end(p, i);
+	gca_crew_unlock();
+}
+
+/** gca_crew_look() - at the end of a call: the caller may be about to be frozen */
+void gca_crew_look(struct gca_process *p)
+{
+	if (unlikely(READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE) && READ_ONCE(p->nr_workers))
+		gca_crew_dismiss(p);
 }
 
 /** gca_crew_end() - the process's last arena has died; nothing is held */
 void gca_crew_end(struct gca_process *p)
 {
-	unsigned int i;
-
-	gca_crew_lock();
-	for (i = 0; i < GCA_WORKERS_MAX; i++)
-		if (p->worker[i])
-			gca_worker_end(p, i);
-	gca_crew_unlock();
+	p->in_cycle = false;
+	gca_crew_dismiss(p);
 }
