@@ -240,12 +240,20 @@ int gca_serve_gate_wait(struct gca_shell *s)
 	return gca_shell_dying(s) ? -ESRCH : 0;
 }
 
+/* The caller's cgroup is being frozen, and no cycle runs that may need it. */
+static bool gca_leaves_for_freezer(struct gca_shell *s)
+{
+	return READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE &&
+	       !READ_ONCE(s->process->in_cycle);
+}
+
 /**
  * gca_stand_in() - wait in COLLECT, and scan for a pager that is not there
  * @s: arena
  * @done: set by the coordinator
  *
- * Return: 0, -EINTR if the caller is being killed, -ESRCH if the arena died.
+ * Return: 0, -EINTR if the caller is being killed, -ERESTARTSYS if it is to be frozen
+ * between cycles (it asks again when it is thawed), -ESRCH if the arena died.
  */
 int gca_stand_in(struct gca_shell *s, const bool *done)
 {
@@ -256,9 +264,12 @@ int gca_stand_in(struct gca_shell *s, const bool *done)
 	spin_unlock(&s->pager_lock);
 	do {
 		ret = wait_event_killable(s->pager_wq, READ_ONCE(*done) || gca_shell_dying(s) ||
-					  (gca_scan_there(s) && !READ_ONCE(s->pager_ready)));
+					  (gca_scan_there(s) && !READ_ONCE(s->pager_ready)) ||
+					  gca_leaves_for_freezer(s));
 		if (!ret && !READ_ONCE(*done) && !gca_shell_dying(s))
 			ret = gca_scan(s);
+		if (!ret && gca_leaves_for_freezer(s))
+			break;
 	} while (ret >= 0 && !READ_ONCE(*done) && !gca_shell_dying(s));
 	spin_lock(&s->pager_lock);
 	WRITE_ONCE(s->stand_ins, s->stand_ins - 1);
@@ -266,7 +277,9 @@ int gca_stand_in(struct gca_shell *s, const bool *done)
 	wake_up_all(&s->scan_wq);
 	if (ret < 0)
 		return -EINTR;
-	return READ_ONCE(*done) ? 0 : -ESRCH;
+	if (READ_ONCE(*done))
+		return 0;
+	return gca_shell_dying(s) ? -ESRCH : -ERESTARTSYS;
 }
 
 /* ------------------------------------------------------------------ plain roots */
@@ -304,8 +317,10 @@ int gca_serve_look(struct gca_shell *s, u32 what)
 		wait_event_idle_timeout(s->scan_wq, !READ_ONCE(s->look) || gca_shell_dying(s),
 					GCA_SCAN_LOOK);
 		now = ktime_get_ns();
-		if (gca_owner_parked(s->process))
+		if (gca_owner_parked(s->process)) {
 			began = now;
+			wake_up_all(&s->pager_wq);	/* as in gca_coordinate_arena() */
+		}
 	} while (READ_ONCE(s->look) && !gca_shell_dying(s) && gca_serve_present(s) &&
 		 now - began < GCA_LOOK_PATIENCE);
 	spin_lock(&s->pager_lock);

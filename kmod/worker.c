@@ -271,6 +271,9 @@ static void gca_worker_end(struct gca_process *p, unsigned int i)
 	WRITE_ONCE(p->nr_workers, p->nr_workers - 1);
 	atomic_dec(&gca_workers_total);
 	kthread_stop(w->task);
+	/* That waits for less than we need: it is to have left its cgroups, too. */
+	while (!READ_ONCE(w->task->exit_state))
+		schedule_timeout_uninterruptible(1);
 	put_task_struct(w->task);
 	kfree(w);
 }
