@@ -217,7 +217,8 @@ static void gca_coordinate_arena(struct gca_shell *s)
 
 	while (!gca_shell_dying(s) && !kthread_should_stop()) {
 		if (gca_owner_parked(s->process)) {
-			wake_up_all(&s->pager_wq);	/* COLLECTs that keep it from being frozen */
+			/* COLLECTs, which would keep it from being frozen. */
+			wake_up_all(&s->pager_wq);
 			schedule_timeout_idle(HZ / 20);
 			continue;
 		}

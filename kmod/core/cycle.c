@@ -384,8 +384,8 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 	struct gca_worker w;
 	bool ok = true;
 
-	/* Exclusive: the gate is closed and, if lent, the pager marks when asked. */
-	gca_worker_init(&w, a, true, GCA_MARK_COLLECT);
+	/* Lent: exclusive, for the gate is closed and the pager marks when we ask it. */
+	gca_worker_init(&w, a, o->lent, GCA_MARK_COLLECT);
 	w.may_fault = o->lent;
 	if (fresh)
 		snapshot(&w);
