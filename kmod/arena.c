@@ -68,7 +68,6 @@ static void gca_death_work(struct work_struct *work)
 
 	gca_stats_take(s, &st);
 	trace_gcarena_death(s->id, st.cycles, st.live);
-	gca_stats_del(s->stats);
 	gca_process_del(s->process, s);
 	gca_thread_kill(s);
 	gca_arena_fini(s->a);
@@ -81,6 +80,7 @@ static void gca_death_work(struct work_struct *work)
 		put_task_struct(s->server);
 	gca_process_put(s->process, s->reserve);
 	s->process = NULL;
+	gca_stats_del(s->stats);	/* last: who counts arenas sees that all is gone */
 	WRITE_ONCE(s->state, GCA_STATE_DEAD);
 	complete_all(&s->dead);
 }
