@@ -30,6 +30,9 @@
 /* The x86-64 ABI: leaf functions keep values below the stack pointer. */
 #define GCA_RED_ZONE	128
 
+/* Of a signal frame, at most, without the vector registers. */
+#define GCA_FRAME	1024
+
 /* Of an unknown stack, in bytes. */
 #define GCA_STACK_MAX	(8ULL << 20)
 
@@ -129,44 +132,73 @@ static bool gca_mapping(u64 addr, u64 *lo, u64 *hi)
 	return vma;
 }
 
+static void gca_alternate_stacks(struct gca_thread *t, struct gca_stack *st)
+{
+	u64 alt = READ_ONCE(t->task->sas_ss_sp), len = READ_ONCE(t->task->sas_ss_size);
+	const struct gca_mutator *m = &t->core;
+
+	gca_stack_add(st, m->altstack_lo, m->altstack_hi);
+	if (len && len <= GCA_STACK_MAX && alt < TASK_SIZE_MAX - len && alt != m->altstack_lo)
+		gca_stack_add(st, ALIGN(alt, sizeof(u64)), ALIGN_DOWN(alt + len, sizeof(u64)));
+}
+
 /*
  * The thread is on its alternate signal stack, in a fiber, or on a stack that
  * nobody told us of: its own stack as far as it has grown, the alternate ones, and
  * from the stack pointer to the end of the mapping it is in.
  */
-static void gca_other_stack(struct gca_thread *t, u64 sp, struct gca_stack *st)
+static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_stack *st)
 {
 	const struct gca_mutator *m = &t->core;
-	u64 alt = READ_ONCE(t->task->sas_ss_sp), len = READ_ONCE(t->task->sas_ss_size), lo, hi;
+	u64 lo, hi;
 
 	if (gca_mapping(m->stack_hi - sizeof(u64), &lo, &hi))
 		gca_stack_add(st, max(m->stack_lo, lo), m->stack_hi);
-	gca_stack_add(st, m->altstack_lo, m->altstack_hi);
-	if (len && len <= GCA_STACK_MAX && alt < TASK_SIZE_MAX - len && alt != m->altstack_lo)
-		gca_stack_add(st, ALIGN(alt, sizeof(u64)), ALIGN_DOWN(alt + len, sizeof(u64)));
+	gca_alternate_stacks(t, st);
 	if (gca_mapping(sp, &lo, &hi)) {
-		lo = max(lo, ALIGN_DOWN(sp - GCA_RED_ZONE, sizeof(u64)));
+		lo = max(lo, ALIGN_DOWN(sp - below, sizeof(u64)));
 		gca_stack_add(st, lo, min(lo + GCA_STACK_MAX, hi));
 	}
+}
+
+/*
+ * sigreturn gives a thread its general registers back first, its vector registers
+ * last.  In between they are in the signal's frame only: below the stack pointer that
+ * is already the old one, or on the alternate stack.  A thread that has not come to
+ * the callback yet may be there, for long if it was preempted.
+ */
+static bool gca_may_sigreturn(const struct pt_regs *regs)
+{
+	/* It sets the first when it has the others; interrupts have it, too. */
+	return (long)regs->orig_ax == -1 || regs->orig_ax == __NR_rt_sigreturn;
 }
 
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
 {
 	struct gca_thread *t = m->port;
 	const struct pt_regs *regs = t->regs;
+	u64 below = GCA_RED_ZONE;
+	bool late;
 	int ret;
 
+	/* acquire: before the registers; 0: it is in the callback, and they are final */
+	late = smp_load_acquire(&t->queued);
 	ret = gca_regs_read(t, t->regs);
 	if (ret)
 		return READ_ONCE(t->task->flags) & PF_EXITING ? -ESRCH : -EAGAIN;
 	st->regs = t->regs;
 	st->nr_regs = gca_regs_bytes() / sizeof(u64);
+	late = late && gca_may_sigreturn(regs);
+	if (late)
+		below += gca_vector_bytes() + GCA_FRAME;
 	if (regs->sp >= m->stack_lo && regs->sp < m->stack_hi) {
-		u64 lo = max(m->stack_lo, regs->sp - min_t(u64, regs->sp, GCA_RED_ZONE));
+		u64 lo = max(m->stack_lo, regs->sp - min_t(u64, regs->sp, below));
 
 		gca_stack_add(st, ALIGN_DOWN(lo, sizeof(u64)), m->stack_hi);
+		if (late)
+			gca_alternate_stacks(t, st);
 	} else {
-		gca_other_stack(t, regs->sp, st);
+		gca_other_stack(t, regs->sp, below, st);
 	}
 	return 0;
 }
