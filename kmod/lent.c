@@ -123,5 +123,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	gca_serve_wanted(s);
 	if (ret && gca_shell_dying(s))
 		return -ESRCH;
+	if (ret == -ETIMEDOUT && gca_call_out(c))	/* @blame */
+		return -EFAULT;
 	return ret;
 }
