@@ -220,5 +220,9 @@ bool monitor_summary(uint64_t own_bytes, uint32_t threads)
 	       mark > 0 ? 100 * s.mark_ns_collect / MS / mark : 0,
 	       mark > 0 ? 100 * s.mark_ns_serve / MS / mark : 0,
 	       mark > 0 ? 100 * s.worker_ns / MS / mark : 0, s.missed_objects, s.leaf_pages);
+	if (s.worker_ns)
+		printf("  kernel's        own threads: %" PRIu64 " workers, which marked for %.0f ms by the "
+		       "clock; the coordinator used %.0f ms of CPU time\n", s.workers, s.worker_ns / MS,
+		       s.coordinator_ns / MS);
 	return held;
 }
