@@ -222,14 +222,17 @@ static struct task_struct *gca_live_task(struct gca_process *p)
 	return t;
 }
 
+/* Not more than its share, though: a negative nice value is not for them. */
 static void gca_copy_class(struct task_struct *from, struct task_struct *to)
 {
-	struct sched_attr attr = { .size = sizeof(attr), .sched_policy = SCHED_IDLE };
+	struct sched_attr attr = {
+		.size = sizeof(attr),
+		.sched_policy = from->policy == SCHED_IDLE ? SCHED_IDLE : SCHED_NORMAL,
+		.sched_nice = max(0, task_nice(from)),
+	};
 
-	if (from->policy == SCHED_IDLE)
+	if (to->policy != attr.sched_policy || task_nice(to) != attr.sched_nice)
 		sched_setattr_nocheck(to, &attr);
-	else
-		set_user_nice(to, max(0, task_nice(from)));
 }
 
 /* Under crew_mutex. */
@@ -314,6 +317,8 @@ int gca_crew_fill(struct gca_shell *s)
 		if (p->worker[i] && rcu_access_pointer(p->worker[i]->task->cgroups) !=
 				    rcu_access_pointer(from->cgroups))
 			cgroup_attach_task_all(from, p->worker[i]->task);
+		if (p->worker[i])
+			gca_copy_class(from, p->worker[i]->task);
 		if (p->worker[i] || p->nr_workers >= want)
 			continue;
 		if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers))

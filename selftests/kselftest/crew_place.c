@@ -94,6 +94,30 @@ TEST_F(machine, class_and_nice)
 	}
 }
 
+/* They follow by the next cycle. */
+TEST_F(machine, class_and_nice_are_changed)
+{
+	struct sched_param zero = { 0 };
+	struct crew *s = crew_wanted();
+	pid_t pid;
+
+	s->go = 0;
+	pid = crew_new(s);
+	ASSERT_TRUE(crew_collects(s, 1));
+	expect_class(pid, SCHED_OTHER, 0);
+	ASSERT_EQ(setpriority(PRIO_PROCESS, (id_t)pid, 11), 0);
+	ASSERT_TRUE(crew_collects(s, 1));
+	expect_class(pid, SCHED_OTHER, 11);
+	ASSERT_EQ(sched_setscheduler(pid, SCHED_IDLE, &zero), 0);
+	ASSERT_TRUE(crew_collects(s, 1));
+	expect_class(pid, SCHED_IDLE, 0);
+	ASSERT_EQ(sched_setscheduler(pid, SCHED_OTHER, &zero), 0);
+	ASSERT_EQ(setpriority(PRIO_PROCESS, (id_t)pid, 2), 0);
+	ASSERT_TRUE(crew_collects(s, 1));
+	expect_class(pid, SCHED_OTHER, 2);
+	crew_end(pid, s);
+}
+
 /* ------------------------------------------------------------------ what it costs */
 
 /* The owner only sleeps in COLLECT: what its cgroup is charged is the workers'. */
