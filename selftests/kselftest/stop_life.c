@@ -485,6 +485,17 @@ BOTH(stopped_and_continued)
 
 #define GROUP	"/sys/fs/cgroup/gct_stop"
 
+/* Where the threads of @pid are, for a message. */
+static void tell_threads(pid_t pid)
+{
+	char cmd[200];
+
+	snprintf(cmd, sizeof(cmd), "for t in /proc/%d/task/*; do echo \"# $t $(grep State $t/status)"
+		 " $(head -n 6 $t/stack | tr '\\n' ' ')\"; done", pid);
+	if (system(cmd))
+		return;
+}
+
 static bool frozen_becomes(int want)
 {
 	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
@@ -521,7 +532,11 @@ BOTH(frozen)
 	for (unsigned long i = 0; i < gct_scale(10); i++) {
 		EXPECT_TRUE(goes_on());
 		ASSERT_EQ(gct_file_write(GROUP "/cgroup.freeze", "1"), 0);
-		EXPECT_TRUE(frozen_becomes(1));
+		if (!frozen_becomes(1)) {
+			tell_threads(pid);
+			EXPECT_TRUE(false);
+			break;
+		}
 		ASSERT_EQ(gct_file_write(GROUP "/cgroup.freeze", "0"), 0);
 		EXPECT_TRUE(frozen_becomes(0));
 	}

@@ -6,9 +6,11 @@
  * snapshot, and that the main thread has read since.
  *
  * The holder of the slot is grey but not scanned yet (UNTIL_MARKING), so only the
- * barrier tells of the object.  Twice: with a fault that sleeps (write protection by
- * userfaultfd), where the scheduler restarts the section, and with one that works for
- * long without sleeping (2 MiB are copied), where nobody does but the stop itself.
+ * barrier tells of the object; a plain store loses it.  Twice: with a fault that sleeps
+ * (write protection by userfaultfd), and with one that works for long without sleeping
+ * (2 MiB are copied).  In the first the scheduler restarts the section; in the second,
+ * if the stop lasts longer than the copy, too: so that the callback itself restarts it
+ * is not shown here.
  */
 #define GCT_SUITE "stop_phase"
 #include "raw.h"
@@ -28,12 +30,13 @@ static uint64_t holder_bytes;
 static uintptr_t hidden;			/* the object, inverted */
 
 static volatile int storer_go, storer_state;
+static bool plain;				/* the test of the test: no gca_store() */
 static unsigned long nr_seen;			/* stores that came after the stop */
 
-static void open_with(uint32_t stop)
+static void open_with(uint32_t stop, uint32_t flags)
 {
-	struct gca_options o = { .backend = "kernel", .reserve = 1ULL << 28, .debug = "checkmark",
-				 .flags = GCA_NO_AUTO_COLLECT, .stop = stop };
+	struct gca_options o = { .backend = "kernel", .reserve = 1ULL << 28, .stop = stop,
+				 .flags = GCA_NO_AUTO_COLLECT | flags };
 
 	arena = gca_open(&o);
 	if (!arena && errno == EOPNOTSUPP)
@@ -109,7 +112,10 @@ static void *storer_thread(void *arg)
 		if (n < 0)
 			break;
 		storer_state = 2;
-		gca_store(m, (void *)(uintptr_t)slot, NULL);
+		if (plain)
+			*slot = NULL;
+		else
+			gca_store(m, (void *)(uintptr_t)slot, NULL);
 		clean_stack();
 		clean_registers();
 	}
@@ -146,7 +152,10 @@ static void one_store(void *volatile *slot, void (*wait)(void), void (*resolve)(
 	ASSERT_EQ(gca_collect(arena, GCA_COLLECT_UNTIL_MARKED), 0);
 	if (seen) {
 		nr_seen++;
-		EXPECT_GE(live(), holder_bytes + BIG);
+		if (plain)
+			EXPECT_EQ(live(), holder_bytes);
+		else
+			EXPECT_GE(live(), holder_bytes + BIG);
 	}
 	clean_stack();
 	clean_registers();
@@ -186,8 +195,8 @@ static void store_that_sleeps(uint32_t stop)
 	void *volatile *slot;
 	pthread_t t;
 
-	open_with(stop);
 	on_cpu(0);
+	open_with(stop, 0);
 	uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
 		SKIP("no userfaultfd with write protection");
@@ -223,6 +232,13 @@ TEST(store_that_sleeps_signal)
 	store_that_sleeps(GCA_STOP_SIGNAL);
 }
 
+/* A store that tells nobody loses the object: nothing else has kept it. */
+TEST(plain_store_that_sleeps)
+{
+	plain = true;
+	store_that_sleeps(GCA_STOP_TASKWORK);
+}
+
 /* -------------------------------------------------------- it works without sleeping */
 
 static void nothing(void)
@@ -241,8 +257,11 @@ static void store_that_copies(uint32_t stop)
 	gct_file_write("/proc/sys/vm/nr_hugepages", "8");
 	if (gct_file_long("/proc/sys/vm/nr_hugepages") < 8)
 		SKIP("no huge pages");
-	open_with(stop);
+	/* The pager, too: who runs beside the storer would restart its section. */
 	on_cpu(0);
+	/* A short stop, shorter than the copy. */
+	open_with(stop, GCA_NO_PLAIN_ROOTS | GCA_NO_TLS_ROOTS);
+	ASSERT_EQ(gca_root_add(arena, (void *)(uintptr_t)&holder_root, sizeof(holder_root), 0), 0);
 	/* The holder has 2 MiB of the heap of its own, somewhere in its 4. */
 	holder_bytes = 2 * HUGE;
 	holder_root = gca_alloc_conservative(mut, holder_bytes);
@@ -282,6 +301,12 @@ TEST(store_that_copies_taskwork)
 TEST(store_that_copies_signal)
 {
 	store_that_copies(GCA_STOP_SIGNAL);
+}
+
+TEST(plain_store_that_copies)
+{
+	plain = true;
+	store_that_copies(GCA_STOP_TASKWORK);
 }
 
 TEST_HARNESS_MAIN

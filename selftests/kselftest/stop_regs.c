@@ -214,6 +214,36 @@ static void spin_in_fiber(void)
 	switch_away();
 }
 
+/*
+ * From one end of the stack to the other and back, all the time: a thread that runs on
+ * while it is scanned shows neither.
+ */
+static void spin_moving(void)
+{
+	volatile uint64_t ends[4096];
+
+	for (int i = 0; i < 4096; i++)
+		ends[i] = 0;
+	PUT(&ends[0]);
+	__asm__ volatile("movl $1, victim_state(%%rip)\n\t"
+			 "1: movq (%0), %%rax\n\t"
+			 "movq %%rax, (%1)\n\t"
+			 "movq $0, (%0)\n\t"
+			 "xorl %%eax, %%eax\n\t"
+			 "movq (%1), %%rax\n\t"
+			 "movq %%rax, (%0)\n\t"
+			 "movq $0, (%1)\n\t"
+			 "xorl %%eax, %%eax\n\t"
+			 "cmpl $1, victim_go(%%rip)\n\t"
+			 "jne 1b\n\t"
+			 "movq $0, (%0)\n\t"
+			 "movl $2, victim_state(%%rip)\n\t"
+			 "2: pause\n\t"
+			 "cmpl $2, victim_go(%%rip)\n\t"
+			 "jne 2b"
+			 : : "r"(&ends[0]), "r"(&ends[4095]) : "rax", "memory", "cc");
+}
+
 /* ------------------------------------------------------------------------- the test */
 
 static __attribute__((noinline)) void clean_stack(void)
@@ -284,7 +314,7 @@ static bool alive(void)
 	return s.live == BIG;
 }
 
-static void try_place(const char *name, void (*spin)(void), bool keeps)
+static void try_place_for(const char *name, void (*spin)(void), bool keeps, int n)
 {
 	pthread_t t, u;
 	int lived = 0;
@@ -298,11 +328,11 @@ static void try_place(const char *name, void (*spin)(void), bool keeps)
 	pthread_join(u, NULL);
 	victim_go = 10;
 	become(1);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < n; i++)
 		lived += alive();
-	if (lived != (keeps ? 3 : 0))
-		gct_note("# %s: alive after %d of 3 cycles", name, lived);
-	EXPECT_EQ(lived, keeps ? 3 : 0);
+	if (lived != (keeps ? n : 0))
+		gct_note("# %s: alive after %d of %d cycles", name, lived, n);
+	EXPECT_EQ(lived, keeps ? n : 0);
 	victim_go = 1;
 	become(2);
 	/* Preempted, it is looked at more closely than it should be: see regs.c. */
@@ -316,6 +346,11 @@ static void try_place(const char *name, void (*spin)(void), bool keeps)
 	become(11);
 	victim_go = 11;
 	pthread_join(t, NULL);
+}
+
+static void try_place(const char *name, void (*spin)(void), bool keeps)
+{
+	try_place_for(name, spin, keeps, 3);
 }
 
 BOTH(general)
@@ -381,6 +416,12 @@ BOTH(unknown_stack)
 }
 
 /* -------------------------------------------------------------- while it moves about */
+
+BOTH(moved_about)
+{
+	stop_arena(&arena, engine);
+	try_place_for("moved about", spin_moving, true, (int)gct_scale(300));
+}
 
 static volatile int storm_quit;
 static volatile unsigned long storm_signals;
