@@ -498,7 +498,7 @@ static void tell_threads(pid_t pid)
 
 static bool frozen_becomes(int want)
 {
-	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
+	uint64_t end = gct_now_ms() + 1200ULL * (uint64_t)gct_slow();
 	char buf[200], line[20];
 	bool yes = false;
 
@@ -513,6 +513,11 @@ static bool frozen_becomes(int want)
 		gct_sleep_ms(2);
 	}
 	return yes;
+}
+
+static bool freeze(void)
+{
+	return !gct_file_write(GROUP "/cgroup.freeze", "1") && frozen_becomes(1);
 }
 
 BOTH(frozen)
@@ -530,12 +535,15 @@ BOTH(frozen)
 		SKIP("no cgroup with a freezer");
 	}
 	for (unsigned long i = 0; i < gct_scale(10); i++) {
+		int tries = 0;
+
 		EXPECT_TRUE(goes_on());
-		ASSERT_EQ(gct_file_write(GROUP "/cgroup.freeze", "1"), 0);
-		if (!frozen_becomes(1)) {
+		/* A worker in the cgroup may keep it from being seen as frozen: once more. */
+		while (!freeze() && ++tries < 5)
+			gct_file_write(GROUP "/cgroup.freeze", "0");
+		if (tries == 5) {
 			tell_threads(pid);
 			EXPECT_TRUE(false);
-			break;
 		}
 		ASSERT_EQ(gct_file_write(GROUP "/cgroup.freeze", "0"), 0);
 		EXPECT_TRUE(frozen_becomes(0));
