@@ -220,6 +220,7 @@ static void gca_coordinate_arena(struct gca_shell *s)
 			/* COLLECTs, which would keep it from being frozen. */
 			wake_up_all(&s->pager_wq);
 			schedule_timeout_idle(HZ / 20);
+			try_to_freeze();
 			continue;
 		}
 		paced.timeout_ns = (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC;

@@ -23,6 +23,7 @@
  * Takes pager_lock (spin) only; it may not take cycle_lock, which a cycle holds
  * while it waits for us.  Sleeps are interruptible: SERVE ends with -EINTR.
  */
+#include <linux/freezer.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/sched/jobctl.h>
@@ -240,11 +241,16 @@ int gca_serve_gate_wait(struct gca_shell *s)
 	return gca_shell_dying(s) ? -ESRCH : 0;
 }
 
-/* The caller's cgroup is being frozen, and no cycle runs that may need it. */
+/* The caller's cgroup is being frozen, or the whole machine. */
+static bool gca_to_be_frozen(void)
+{
+	return READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE || freezing(current);
+}
+
+/* And no cycle runs that may need it.  Without a pending signal nobody restarts the call. */
 static bool gca_leaves_for_freezer(struct gca_shell *s)
 {
-	return READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE &&
-	       !READ_ONCE(s->process->in_cycle);
+	return gca_to_be_frozen() && signal_pending(current) && !READ_ONCE(s->process->in_cycle);
 }
 
 /**
@@ -316,11 +322,12 @@ int gca_serve_look(struct gca_shell *s, u32 what)
 	do {
 		wait_event_idle_timeout(s->scan_wq, !READ_ONCE(s->look) || gca_shell_dying(s),
 					GCA_SCAN_LOOK);
-		now = ktime_get_ns();
 		if (gca_owner_parked(s->process)) {
-			began = now;
 			wake_up_all(&s->pager_wq);	/* as in gca_coordinate_arena() */
+			try_to_freeze();
+			began = ktime_get_ns();
 		}
+		now = ktime_get_ns();
 	} while (READ_ONCE(s->look) && !gca_shell_dying(s) && gca_serve_present(s) &&
 		 now - began < GCA_LOOK_PATIENCE);
 	spin_lock(&s->pager_lock);
@@ -401,7 +408,7 @@ static u32 gca_lent_take(struct gca_shell *s, u32 room)
  */
 static int gca_serve_interrupted(struct gca_shell *s)
 {
-	if (!(READ_ONCE(current->jobctl) & JOBCTL_TRAP_FREEZE))
+	if (!gca_to_be_frozen())
 		return -EINTR;
 	gca_scan_ready(s);
 	while (READ_ONCE(s->process->in_cycle) && !gca_shell_dying(s)) {

@@ -19,6 +19,7 @@
  * death.  And because the kernel looks whether a cgroup is frozen only when a thread of
  * a user's freezes, a thread that is about to be frozen when it leaves a call of ours
  * dismisses them; the pager always does, and before that it waits for the end of a cycle.
+ * When the machine is suspended they leave, too, rather than freeze in a cycle.
  *
  * crew_mutex is the outermost lock: nothing else is held across kthread_create(),
  * kthread_stop() and cgroup_attach_task_all() (review-kernel D5).  It may not know
@@ -54,7 +55,7 @@ static struct ratelimit_state gca_attach_rate =
  * struct gca_worker_thread - one of them
  * @process: whose
  * @task: held by get_task_struct()
- * @left: it has gone, or is going, of itself
+ * @left: it has gone, or is going, of itself; set under process->work_lock
  */
 struct gca_worker_thread {
 	struct gca_process *process;
@@ -78,10 +79,10 @@ bool gca_owner_exiting(struct gca_process *p)
 	return READ_ONCE(p->leader->signal->flags) & SIGNAL_GROUP_EXIT;
 }
 
-/** gca_owner_parked() - frozen by its cgroup, or by SIGSTOP: nothing is done in its name */
+/* gca_owner_parked() - frozen, alone or with the machine, or stopped: nothing is begun for it */
 bool gca_owner_parked(struct gca_process *p)
 {
-	return READ_ONCE(p->leader->jobctl) & JOBCTL_TRAP_FREEZE ||
+	return READ_ONCE(p->leader->jobctl) & JOBCTL_TRAP_FREEZE || freezing(p->leader) ||
 	       READ_ONCE(p->leader->signal->flags) & SIGNAL_STOP_STOPPED;
 }
 
@@ -126,6 +127,24 @@ static bool gca_slice(struct gca_shell *s)
 	return did;
 }
 
+/* Is there a reason to leave at once?  Not in a cycle: it counts on each of them. */
+static bool gca_worker_unwanted(struct gca_process *p)
+{
+	return !READ_ONCE(p->in_cycle) && (gca_owner_parked(p) || freezing(current));
+}
+
+/* Pairs with gca_cycle_claim().  Return: false if a cycle has begun. */
+static bool gca_worker_leave(struct gca_worker_thread *w)
+{
+	struct gca_process *p = w->process;
+
+	spin_lock(&p->work_lock);
+	if (!p->in_cycle)
+		WRITE_ONCE(w->left, true);
+	spin_unlock(&p->work_lock);
+	return w->left;
+}
+
 static int gca_work(void *data)
 {
 	struct gca_worker_thread *w = data;
@@ -134,27 +153,27 @@ static int gca_work(void *data)
 	struct gca_shell *s;
 	bool did;
 
+	/* It leaves rather than freeze, so that it never does so in a cycle. */
 	set_freezable();
-	while (!kthread_should_stop() && idle < GCA_IDLE_EXIT) {
-		idle++;
-		wait_event_freezable_timeout(p->work_wq, kthread_should_stop() ||
-					     gca_work_wanted(p) || gca_owner_parked(p),
-					     GCA_IDLE_LOOK);
+	while (!kthread_should_stop()) {
+		wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
+						 gca_work_wanted(p) || gca_worker_unwanted(p),
+						 GCA_IDLE_LOOK);
+		cond_resched();
 		s = gca_work_arena(p);
-		/* With the world stopped the work is done first: that lets it be frozen. */
-		if (!s && gca_owner_parked(p) && !READ_ONCE(p->in_cycle))
-			break;
-		if (!s)
+		if (!s) {
+			if ((++idle >= GCA_IDLE_EXIT || gca_worker_unwanted(p)) &&
+			    gca_worker_leave(w))
+				break;
 			continue;
+		}
 		idle = 0;
 		did = gca_slice(s);
 		gca_shell_put(s);
 		/* Another has taken it: no reason to ask again at once. */
 		if (!did)
 			schedule_timeout_interruptible(1);
-		cond_resched();
 	}
-	WRITE_ONCE(w->left, true);
 	return 0;
 }
 
@@ -291,6 +310,14 @@ static unsigned int gca_crew_wanted(struct gca_shell *s, struct task_struct *fro
 		       min3(cpus, READ_ONCE(gca_workers), (unsigned int)GCA_WORKERS_MAX));
 }
 
+/* From here on none leaves of itself: those that have not left stay. */
+static void gca_cycle_claim(struct gca_process *p)
+{
+	spin_lock(&p->work_lock);
+	WRITE_ONCE(p->in_cycle, true);
+	spin_unlock(&p->work_lock);
+}
+
 /**
  * gca_crew_fill() - enough workers for a cycle, in the owner's present cgroups
  * @s: arena
@@ -309,10 +336,13 @@ int gca_crew_fill(struct gca_shell *s)
 	if (!from)
 		return -ENODEV;
 	gca_crew_lock();
+	gca_cycle_claim(p);
 	want = gca_crew_wanted(s, from);
-	for (i = 0; i < GCA_WORKERS_MAX; i++) {
+	/* All that have left, before any is made: nr_workers is to count none of them. */
+	for (i = 0; i < GCA_WORKERS_MAX; i++)
 		if (p->worker[i] && READ_ONCE(p->worker[i]->left))
 			gca_worker_end(p, i);
+	for (i = 0; i < GCA_WORKERS_MAX; i++) {
 		/* The same css_set: the same cgroups.  Else the owner has been moved. */
 		if (p->worker[i] && rcu_access_pointer(p->worker[i]->task->cgroups) !=
 				    rcu_access_pointer(from->cgroups))
@@ -333,7 +363,8 @@ int gca_crew_fill(struct gca_shell *s)
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
 	}
 	ret = p->nr_workers ? 0 : -ENODEV;
-	WRITE_ONCE(p->in_cycle, !ret);
+	if (ret)
+		WRITE_ONCE(p->in_cycle, false);
 	gca_crew_unlock();
 	put_task_struct(from);
 	return ret;
