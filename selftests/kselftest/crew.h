@@ -30,13 +30,14 @@ struct crew {
 	int nice, policy;
 	bool pager, looks;		/* a thread serves; and looks after the plain roots */
 	bool mixed;			/* every kind of COLLECT in turn */
+	bool async;			/* cycles are only kicked, once there are workers */
 	int sock;			/* to pass the descriptor to, or 0 */
 	bool heir;			/* a child that outlives the owner, outside the cgroup */
 	volatile unsigned long go;	/* COLLECTs the owner may make */
 	volatile int end;
 	/* What the owner says. */
 	volatile int ready;
-	volatile unsigned long cycles;	/* COLLECTs that have returned */
+	volatile unsigned long cycles;	/* COLLECTs that have returned, or kicked cycles */
 	volatile pid_t heir_pid;
 	struct gcarena_stats st;	/* after the last of them */
 	uint64_t own_ns;		/* its own CPU time, then */
@@ -270,6 +271,15 @@ static inline void crew_collect(struct crew *s, unsigned long i)
 	struct gcarena_collect c;
 	struct timespec t;
 
+	if (s->async && s->st.workers) {
+		uint64_t before = s->st.cycles;
+
+		ASSERT_EQ(raw_collect(s->r, GCARENA_COLLECT_ASYNC, NULL), 0);
+		gct_sleep_ms(1);
+		ASSERT_EQ(raw_stats(s->r, &s->st), 0);
+		s->cycles += s->st.cycles != before;
+		return;
+	}
 	ASSERT_EQ(raw_collect(s->r, s->mixed ? how[i % 3] : 0, &c), 0);
 	ASSERT_EQ(c.result, GCARENA_RESULT_DONE);
 	ASSERT_EQ(raw_stats(s->r, &s->st), 0);
@@ -305,9 +315,9 @@ static inline int crew_owner(struct crew *s)
 	if (s->sock)
 		ASSERT_EQ(crew_pass(s->sock, r.fd), 0);
 	if (s->heir) {
-		s->heir_pid = fork();
-		if (!s->heir_pid) {
-			crew_group_write(CREW_ROOT, "cgroup.procs", "0");
+		if (!fork()) {
+			ASSERT_EQ(crew_group_write(CREW_ROOT, "cgroup.procs", "0"), 0);
+			s->heir_pid = getpid();
 			s->ready = 1;
 			for (;;)
 				pause();
