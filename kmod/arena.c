@@ -69,6 +69,7 @@ static void gca_death_work(struct work_struct *work)
 	gca_stats_take(s, &st);
 	trace_gcarena_death(s->id, st.cycles, st.live);
 	gca_process_del(s->process, s);
+	gca_requests_end(s);
 	gca_thread_kill(s);
 	gca_arena_fini(s->a);
 	kvfree(s->a);

@@ -206,6 +206,16 @@ static void gca_requests_done(struct gca_shell *s, struct list_head *taken, int 
 	wake_up_all(&s->pager_wq);
 }
 
+/* gca_requests_end() - the arena has died: what the coordinator has not taken is nobody's */
+void gca_requests_end(struct gca_shell *s)
+{
+	struct gca_order o;
+	LIST_HEAD(taken);
+
+	while (gca_requests_take(s, &taken, &o))
+		gca_requests_done(s, &taken, -ESRCH, false);
+}
+
 /* Everything that this arena wants now. */
 static void gca_coordinate_arena(struct gca_shell *s)
 {
@@ -238,8 +248,7 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		gca_serve_wanted(s);
 	}
 	if (gca_shell_dying(s))
-		while (gca_requests_take(s, &taken, &o))
-			gca_requests_done(s, &taken, -ESRCH, false);
+		gca_requests_end(s);
 }
 
 /* An arena with something to do, kept from being freed; or NULL. */

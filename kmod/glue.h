@@ -446,6 +446,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 int gca_coordinator_get(struct gca_process *p);
 void gca_coordinator_put(struct gca_process *p);
 bool gca_kick(struct gca_shell *s);
+void gca_requests_end(struct gca_shell *s);
 int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg);
 
 /* worker.c */
