@@ -269,7 +269,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 		ret = PTR_ERR(p);
 		goto err_arena;
 	}
-	ret = gca_process_wish(p, arg->flags);
+	ret = gca_process_wish(p, arg->flags, false);
 	if (ret)
 		goto err_process;
 	stats = gca_stats_new(id);
@@ -284,6 +284,8 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	arg->control_offset = GCA_CONTROL_OFFSET;
 	arg->control_size = PAGE_SIZE;
 	ret = gca_call_out(c);
+	if (!ret)
+		ret = gca_process_wish(p, arg->flags, true);
 	if (ret)
 		goto err_stats;
 
@@ -291,6 +293,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	s->stats = stats;
 	s->mm = current->mm;
 	s->process = p;
+	s->privileged = capable(CAP_SYS_RESOURCE);
 	s->stop_signal = arg->stop_signal ?: SIGURG;
 	s->a->stop_wait = READ_ONCE(gca_stop_deadline_us) * (u64)NSEC_PER_USEC;
 	s->a->control->engine = READ_ONCE(p->engine);

@@ -96,6 +96,7 @@ static int gca_call_attach(struct gca_shell *s, unsigned long arg, struct file *
 	ret = gca_call_in(&c, arg, sizeof(struct gcarena_attach));
 	if (!ret)
 		ret = gca_ioc_attach(s, &c, file);
+	gca_crew_look(s->process);
 	gca_inside_leave(s->process);
 	gca_shell_put(s);
 	return ret;

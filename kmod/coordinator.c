@@ -242,13 +242,15 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		/* A paced one that somebody else's cycle has made unnecessary is done. */
 		run = o.forced || gca_cycle_wanted(s->a);
 		ret = run ? gca_run_for_owner(s, &o) : 0;
-		gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
 		WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
 		gca_stats_take(s, &st);
+		gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
 		gca_serve_wanted(s);
 	}
-	if (gca_shell_dying(s))
+	if (gca_shell_dying(s)) {
+		WRITE_ONCE(s->kicked, false);
 		gca_requests_end(s);
+	}
 }
 
 /* An arena with something to do, kept from being freed; or NULL. */
@@ -258,7 +260,8 @@ static struct gca_shell *gca_next_arena(struct gca_process *p)
 
 	mutex_lock(&p->lock);
 	list_for_each_entry(s, &p->shells, link) {
-		if ((list_empty_careful(&s->requests) && !READ_ONCE(s->kicked)) ||
+		if ((list_empty_careful(&s->requests) &&
+		     (!READ_ONCE(s->kicked) || gca_shell_dying(s))) ||
 		    !gca_shell_tryget(s))
 			continue;
 		found = s;
@@ -298,6 +301,17 @@ static void gca_want(struct gca_process *p)
 }
 
 /*
+ * gca_must_lend() - must the owner's own threads run its cycles?
+ *
+ * Checkmark runs in the coordinator, charged to nobody, and faults there: only for
+ * those who may do worse anyway.
+ */
+bool gca_must_lend(struct gca_shell *s)
+{
+	return s->a->debug & GCARENA_DEBUG_CHECKMARK && !s->privileged;
+}
+
+/*
  * gca_kick() - the trigger has been reached: let a cycle begin soon
  *
  * Return: false if nobody would run it: then the caller's library is asked to.
@@ -306,7 +320,7 @@ bool gca_kick(struct gca_shell *s)
 {
 	struct gca_process *p = s->process;
 
-	if (!READ_ONCE(p->nr_workers) || !gca_serve_present(s))
+	if (!READ_ONCE(p->nr_workers) || !gca_serve_present(s) || gca_must_lend(s))
 		return false;
 	if (!READ_ONCE(s->kicked) && !xchg(&s->kicked, true))
 		gca_want(p);
@@ -328,6 +342,7 @@ int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcar
 		return -ENOMEM;
 	refcount_set(&r->refs, 2);
 	r->order = *o;
+	gca_stand_in_begin(s);	/* before the cycle can miss anything */
 	spin_lock(&s->req_lock);
 	list_add_tail(&r->link, &s->requests);
 	spin_unlock(&s->req_lock);

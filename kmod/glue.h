@@ -237,6 +237,7 @@ struct gca_lent {
  * @req_lock: protects @requests
  * @requests: COLLECTs that the coordinator has not taken yet
  * @kicked: the trigger has been reached and the coordinator told
+ * @privileged: made by a thread with CAP_SYS_RESOURCE
  * @pager_lock: the following
  * @pager: the thread in SERVE, or NULL
  * @server: the last one that came to sleep there; held; NULL: never
@@ -293,6 +294,7 @@ struct gca_shell {
 	spinlock_t req_lock;		/* requests */
 	struct list_head requests;
 	bool kicked;
+	bool privileged;
 
 	spinlock_t pager_lock;		/* who serves, and what is asked */
 	struct task_struct *pager, *server;
@@ -375,7 +377,7 @@ extern struct workqueue_struct *gca_wq;
 /* params.c */
 extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
 extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop;
-extern unsigned int gca_workers, gca_max_workers;
+extern unsigned int gca_workers, gca_max_workers, gca_attach_rate;
 
 /* chardev.c */
 int gca_chardev_init(void);
@@ -410,15 +412,17 @@ unsigned int gca_process_arenas_left(void);
 void gca_process_add(struct gca_process *p, struct gca_shell *s);
 void gca_process_del(struct gca_process *p, struct gca_shell *s);
 u32 gca_engine_default(u32 wish);
-int gca_process_wish(struct gca_process *p, u32 wish);
+int gca_process_wish(struct gca_process *p, u32 wish, bool commit);
 int gca_process_engine(struct gca_process *p, bool counted);
 struct gca_task *gca_task_find(struct gca_process *p, struct task_struct *task);
 int gca_task_join(struct gca_process *p, struct gca_thread *t);
 void gca_task_leave(struct gca_process *p, struct gca_thread *t);
 bool gca_attached(struct gca_shell *s);
+bool gca_task_ours(struct task_struct *task, const struct mm_struct *mm);
 
 /* stop.c */
 void gca_hold_init(struct gca_thread *t);
+void gca_fence_cpu(void *unused);
 void gca_inside_enter(struct gca_process *p);
 void gca_inside_leave(struct gca_process *p);
 
@@ -446,6 +450,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 int gca_coordinator_get(struct gca_process *p);
 void gca_coordinator_put(struct gca_process *p);
 bool gca_kick(struct gca_shell *s);
+bool gca_must_lend(struct gca_shell *s);
 void gca_requests_end(struct gca_shell *s);
 int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg);
 
@@ -469,6 +474,7 @@ int gca_serve_gate_wait(struct gca_shell *s);
 bool gca_serve_present(struct gca_shell *s);
 bool gca_serve_looks(struct gca_shell *s);
 int gca_serve_look(struct gca_shell *s, u32 what);
+void gca_stand_in_begin(struct gca_shell *s);
 int gca_stand_in(struct gca_shell *s, const bool *done);
 bool gca_serve_wanted(struct gca_shell *s);
 bool gca_serve_pending(struct gca_shell *s);

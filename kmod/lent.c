@@ -113,7 +113,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)
 		o.until = GCA_UNTIL_MARKED;
 	arg->void_reason = GCARENA_VOID_NONE;
-	if (READ_ONCE(gca_workers) && !gca_coordinator_get(s->process))
+	if (READ_ONCE(gca_workers) && !gca_must_lend(s) && !gca_coordinator_get(s->process))
 		ret = gca_collect_wait(s, &o, arg);
 	if (ret == -ENODEV)
 		ret = gca_collect_lent(s, &o, arg);

@@ -82,6 +82,16 @@ static void gca_thread_unlink(struct gca_shell *s, struct gca_thread *t)
 	gca_thread_put(t);
 }
 
+void gca_port_mutator_get(struct gca_arena *a, struct gca_mutator *m)
+{
+	refcount_inc(&((struct gca_thread *)m->port)->refs);
+}
+
+void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
+{
+	gca_thread_put(m->port);
+}
+
 /** gca_thread_kill() - at death: nobody can see the arena any more */
 void gca_thread_kill(struct gca_shell *s)
 {
@@ -94,7 +104,8 @@ void gca_thread_kill(struct gca_shell *s)
 }
 
 /*
- * gca_threads_reap_clocked() - detach the threads that have exited without doing so
+ * gca_threads_reap_clocked() - detach the threads that have exited, or run another
+ * program, without doing so
  *
  * Return: 0; -EINTR, -ESRCH from the gate.
  */
@@ -106,7 +117,7 @@ int gca_threads_reap_clocked(struct gca_shell *s)
 
 	lockdep_assert_held(&s->cycle_lock);
 	xa_for_each(&s->threads, id, t) {
-		if (!(READ_ONCE(t->task->flags) & PF_EXITING))
+		if (gca_task_ours(t->task, s->mm))
 			continue;
 		ret = gca_mutator_detach(&t->core);
 		if (ret)
@@ -346,17 +357,25 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 {
 	struct gcarena_large *arg = &c->u.large;
+	struct gca_thread *t;
 	int ret;
 
 	if (arg->flags || arg->__reserved || !arg->bytes || arg->kind >= GCARENA_NR_KINDS)
 		return -EINVAL;
 	if (arg->kind != GCARENA_PRECISE && arg->layout)
 		return -EINVAL;
-	if (!gca_thread_mine(s, arg->id))
+	t = gca_thread_mine(s, arg->id);
+	if (!t)
 		return -EPERM;
-	ret = gca_large(s->a, arg->bytes, arg->kind, arg->layout, &arg->addr, &arg->flags);
-	if (!ret)
+	/* A root until the caller has been told: a cycle may come in between. */
+	ret = gca_large(s->a, arg->bytes, arg->kind, arg->layout, &t->core.newborn, &arg->flags);
+	if (!ret) {
+		arg->addr = t->core.newborn;
 		arg->flags |= gca_wants(s);
+		ret = gca_call_out(c);
+	}
+	/* Pairs with the acquire in scan_thread(). */
+	smp_store_release(&t->core.newborn, 0);
 	return ret;
 }
 

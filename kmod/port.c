@@ -106,7 +106,10 @@ void gca_port_gate_wake(struct gca_arena *a)
 /* Operations are bounded and do not sleep: this wait needs no way out. */
 void gca_port_quiesce(struct gca_arena *a)
 {
-	wait_event(gca_shell_of(a)->gate_wq, !atomic_read(&a->ops));
+	if (current->flags & PF_KTHREAD)
+		wait_event_idle(gca_shell_of(a)->gate_wq, !atomic_read(&a->ops));
+	else
+		wait_event(gca_shell_of(a)->gate_wq, !atomic_read(&a->ops));
 }
 
 /* ---------------------------------------------------------------------- marking */
@@ -125,7 +128,7 @@ void gca_port_missed(struct gca_arena *a)
 {
 	struct gca_shell *s = gca_shell_of(a);
 
-	if (READ_ONCE(s->process->working))
+	if (READ_ONCE(s->process->working) == s)
 		gca_serve_ask(s);
 }
 

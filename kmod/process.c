@@ -217,12 +217,12 @@ u32 gca_engine_default(u32 wish)
 }
 
 /*
- * gca_process_wish() - an arena asks for an engine
+ * gca_process_wish() - an arena asks for an engine; without @commit: may it?
  *
  * Return: 0; -EOPNOTSUPP if the module does not have or allow it, -EBUSY if another
  * arena of the process has asked for another.
  */
-int gca_process_wish(struct gca_process *p, u32 wish)
+int gca_process_wish(struct gca_process *p, u32 wish, bool commit)
 {
 	u32 only = READ_ONCE(gca_stop);
 	int ret = 0;
@@ -237,7 +237,7 @@ int gca_process_wish(struct gca_process *p, u32 wish)
 		ret = -EBUSY;
 	else if (wish && p->wish && p->wish != wish)
 		ret = -EBUSY;
-	else if (wish)
+	else if (wish && commit)
 		p->wish = wish;
 	mutex_unlock(&p->lock);
 	return ret;
@@ -277,6 +277,25 @@ int gca_process_engine(struct gca_process *p, bool counted)
 }
 
 /* -------------------------------------------------------------- attached threads */
+
+/**
+ * gca_task_ours() - does a thread run in this mm, and will it again?
+ * @task: held
+ * @mm: the owner's
+ *
+ * Not if it exits, nor if it has become another program, perhaps with more rights than
+ * its maker: that is for good, and none of our business.  May be called with nothing
+ * stricter than sleeping locks held.
+ */
+bool gca_task_ours(struct task_struct *task, const struct mm_struct *mm)
+{
+	bool ours;
+
+	task_lock(task);
+	ours = task->mm == mm && !(READ_ONCE(task->flags) & PF_EXITING);
+	task_unlock(task);
+	return ours;
+}
 
 /** gca_task_find() - a thread of @p that is attached to something, or NULL; under RCU */
 struct gca_task *gca_task_find(struct gca_process *p, struct task_struct *task)

@@ -23,6 +23,7 @@
 #include <linux/regset.h>
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
+#include <linux/smp.h>
 #include <linux/slab.h>
 
 #include "glue.h"
@@ -68,8 +69,9 @@ size_t gca_regs_bytes(void)
 	return ALIGN(sizeof(struct pt_regs) + gca_vector_bytes(), sizeof(u64));
 }
 
-static int gca_read_general(struct task_struct *task, u64 *to)
+static int gca_read_general(struct gca_thread *t, u64 *to)
 {
+	struct task_struct *task = t->task;
 	const u64 *from;
 	void *stack;
 	unsigned int i;
@@ -83,8 +85,17 @@ static int gca_read_general(struct task_struct *task, u64 *to)
 			to[i] = READ_ONCE_NOCHECK(from[i]);
 	}
 	rcu_read_unlock();
-	smp_rmb();	/* the words before the flag that makes them void */
-	return stack && !(READ_ONCE(task->flags) & PF_EXITING) ? 0 : -ESRCH;
+	/* After the words: exec changes the mm before the registers. */
+	smp_rmb();
+	return stack && gca_task_ours(task, t->shell->mm) ? 0 : -ESRCH;
+}
+
+/* Are they in the processor only? */
+static bool gca_vector_live(struct task_struct *task)
+{
+	/* acquire: pairs with finish_task() */
+	return task != current && smp_load_acquire(&task->on_cpu) &&
+	       !test_tsk_thread_flag(task, TIF_NEED_FPU_LOAD);
 }
 
 /*
@@ -97,10 +108,12 @@ static int gca_read_vector(struct task_struct *task, void *to)
 
 	if (!gca_vector)
 		return 0;
-	/* acquire: pairs with finish_task() */
-	if (task != current && smp_load_acquire(&task->on_cpu) &&
-	    !test_tsk_thread_flag(task, TIF_NEED_FPU_LOAD))
-		return -EAGAIN;
+	if (gca_vector_live(task)) {
+		/* The stop's interrupt met a section that must keep them; once more. */
+		smp_call_function_single(task_cpu(task), gca_fence_cpu, NULL, true);
+		if (gca_vector_live(task))
+			return -EAGAIN;
+	}
 	kcsan_disable_current();	/* a change is found by comparison */
 	ret = regset_get(task, gca_vector, gca_vector_bytes(), to);
 	kcsan_enable_current();
@@ -111,7 +124,7 @@ static int gca_regs_read(struct gca_thread *t, void *to)
 {
 	int ret = gca_read_vector(t->task, to + sizeof(struct pt_regs));
 
-	return ret ?: gca_read_general(t->task, to);
+	return ret ?: gca_read_general(t, to);
 }
 
 /* Where the mapping that @addr is in begins and ends; false: there is none. */
@@ -138,7 +151,8 @@ static void gca_alternate_stacks(struct gca_thread *t, struct gca_stack *st)
 	const struct gca_mutator *m = &t->core;
 
 	gca_stack_add(st, m->altstack_lo, m->altstack_hi);
-	if (len && len <= GCA_STACK_MAX && alt < TASK_SIZE_MAX - len && alt != m->altstack_lo)
+	if (len && len <= GCARENA_ROOT_BYTES_MAX && alt < TASK_SIZE_MAX - len &&
+	    (alt < m->altstack_lo || alt + len > m->altstack_hi))
 		gca_stack_add(st, ALIGN(alt, sizeof(u64)), ALIGN_DOWN(alt + len, sizeof(u64)));
 }
 
@@ -156,7 +170,7 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
 		gca_stack_add(st, max(m->stack_lo, lo), m->stack_hi);
 	gca_alternate_stacks(t, st);
 	if (gca_mapping(sp, &lo, &hi)) {
-		lo = max(lo, ALIGN_DOWN(sp - below, sizeof(u64)));
+		lo = max(lo, ALIGN_DOWN(sp - min(sp, below), sizeof(u64)));
 		gca_stack_add(st, lo, min(lo + GCA_STACK_MAX, hi));
 	}
 }
@@ -185,10 +199,12 @@ int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack 
 	late = smp_load_acquire(&t->queued);
 	ret = gca_regs_read(t, t->regs);
 	if (ret)
-		return READ_ONCE(t->task->flags) & PF_EXITING ? -ESRCH : -EAGAIN;
+		return gca_task_ours(t->task, t->shell->mm) ? -EAGAIN : -ESRCH;
 	st->regs = t->regs;
 	st->nr_regs = gca_regs_bytes() / sizeof(u64);
-	late = late && gca_may_sigreturn(regs);
+	/* Building a signal's frame it changes some registers before the stack pointer. */
+	late = late && (gca_may_sigreturn(regs) ||
+			READ_ONCE(t->task->__state) == TASK_RUNNING);
 	if (late)
 		below += gca_vector_bytes() + GCA_FRAME;
 	if (regs->sp >= m->stack_lo && regs->sp < m->stack_hi) {
@@ -211,6 +227,6 @@ bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 
 	ret = gca_regs_read(t, t->regs + bytes);
 	if (ret)
-		return READ_ONCE(t->task->flags) & PF_EXITING;
+		return !gca_task_ours(t->task, t->shell->mm);
 	return !memcmp(t->regs, t->regs + bytes, bytes);
 }

@@ -197,7 +197,7 @@ static void gca_scan_end(struct gca_shell *s, u64 wanted)
 		WRITE_ONCE(s->scan_done, wanted);
 	spin_unlock(&s->pager_lock);
 	wake_up_all(&s->scan_wq);
-	wake_up_all(&s->pager_wq);	/* there may be more, for whoever waits */
+	gca_scan_wake(s);	/* there may be more, for whoever waits */
 }
 
 /*
@@ -253,9 +253,17 @@ static bool gca_leaves_for_freezer(struct gca_shell *s)
 	return gca_to_be_frozen() && signal_pending(current) && !READ_ONCE(s->process->in_cycle);
 }
 
+/** gca_stand_in_begin() - a COLLECT is about to be asked for: its caller can scan */
+void gca_stand_in_begin(struct gca_shell *s)
+{
+	spin_lock(&s->pager_lock);
+	WRITE_ONCE(s->stand_ins, s->stand_ins + 1);
+	spin_unlock(&s->pager_lock);
+}
+
 /**
  * gca_stand_in() - wait in COLLECT, and scan for a pager that is not there
- * @s: arena
+ * @s: arena; after gca_stand_in_begin()
  * @done: set by the coordinator
  *
  * Return: 0, -EINTR if the caller is being killed, -ERESTARTSYS if it is to be frozen
@@ -265,9 +273,6 @@ int gca_stand_in(struct gca_shell *s, const bool *done)
 {
 	int ret;
 
-	spin_lock(&s->pager_lock);
-	WRITE_ONCE(s->stand_ins, s->stand_ins + 1);
-	spin_unlock(&s->pager_lock);
 	do {
 		ret = wait_event_killable(s->pager_wq, READ_ONCE(*done) || gca_shell_dying(s) ||
 					  (gca_scan_there(s) && !READ_ONCE(s->pager_ready)) ||
@@ -507,6 +512,7 @@ static void gca_serve_end(struct gca_shell *s)
 	WRITE_ONCE(s->pager_ready, false);
 	spin_unlock(&s->pager_lock);
 	wake_up_all(&s->scan_wq);
+	wake_up_all(&s->pager_wq);	/* a stand-in has left a scan to us */
 }
 
 /*

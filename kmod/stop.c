@@ -49,6 +49,7 @@
 #include <linux/rseq.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/smp.h>
 #include <linux/task_work.h>
 #include <linux/wait.h>
@@ -65,11 +66,6 @@ static bool gca_stopping(const struct gca_shell *s)
 {
 	/* acquire: what the collector did in the stop; pairs with gca_release() */
 	return smp_load_acquire(&s->stop_rel) != READ_ONCE(s->stop_gen);
-}
-
-static bool gca_exiting(const struct gca_thread *t)
-{
-	return READ_ONCE(t->task->flags) & PF_EXITING;
 }
 
 /* ------------------------------------------------------------- engine: task work */
@@ -139,7 +135,7 @@ static void gca_arm_work(struct gca_thread *t)
  * vector registers of the thread it meets go to memory, so that it can be scanned
  * although it may run on in the kernel.
  */
-static void gca_fence_cpu(void *unused)
+void gca_fence_cpu(void *unused)
 {
 	if (irq_fpu_usable()) {
 		kernel_fpu_begin_mask(0);
@@ -157,26 +153,27 @@ static void gca_fence(struct gca_shell *s)
 
 /* ---------------------------------------------------------------- engine: signal */
 
-static struct gca_task *gca_task_current(struct gca_process *p)
+/* Return: false if the caller is attached to nothing. */
+static bool gca_set_inside(struct gca_process *p, bool inside)
 {
 	struct gca_task *gt;
 
-	rcu_read_lock();
+	rcu_read_lock();	/* another arena's death may unlink it */
 	gt = gca_task_find(p, current);
+	/* release: what it did before; pairs with gca_held() */
+	if (gt)
+		smp_store_release(&gt->inside, inside);
 	rcu_read_unlock();
-	return gt;	/* only the caller, or its end, unlinks it */
+	return gt;
 }
 
 /** gca_inside_enter() - the calling thread is in one of our calls: it has arrived */
 void gca_inside_enter(struct gca_process *p)
 {
-	struct gca_task *gt = gca_task_current(p);
-
-	if (!gt)
+	if (!gca_set_inside(p, true))
 		return;
-	/* release: what it did before; pairs with gca_held() */
-	smp_store_release(&gt->inside, true);
-	smp_mb();	/* inside before signal_stops: the stopper asleep must be woken */
+	/* Inside before signal_stops: the stopper asleep must be woken. */
+	smp_mb();
 	if (atomic_read(&p->signal_stops))
 		wake_up(&p->arrive_wq);
 }
@@ -184,20 +181,14 @@ void gca_inside_enter(struct gca_process *p)
 /** gca_inside_leave() - the opposite; not while a stop is under way, but if killed */
 void gca_inside_leave(struct gca_process *p)
 {
-	struct gca_task *gt = gca_task_current(p);
-
-	if (!gt)
-		return;
-	for (;;) {
-		WRITE_ONCE(gt->inside, false);
+	while (gca_set_inside(p, false)) {
 		smp_mb();	/* pairs with the one in gca_port_stop(): see the top */
 		if (likely(!atomic_read(&p->signal_stops)))
 			return;
-		smp_store_release(&gt->inside, true);	/* pairs with gca_held() */
-		smp_mb();	/* as in gca_inside_enter() */
+		gca_set_inside(p, true);
+		smp_mb();	/* as in gca_inside_enter(), before the wake-up */
 		wake_up(&p->arrive_wq);
-		if (wait_event_state(p->hold_wq, !atomic_read(&p->signal_stops),
-				     GCA_HELD))
+		if (wait_event_state(p->hold_wq, !atomic_read(&p->signal_stops), GCA_HELD))
 			return;
 	}
 }
@@ -205,7 +196,7 @@ void gca_inside_leave(struct gca_process *p)
 /* A counted section is left before the handler's call; the word is the thread's. */
 static bool gca_held(const struct gca_thread *t)
 {
-	if (gca_exiting(t))
+	if (!gca_task_ours(t->task, t->shell->mm))
 		return true;
 	/* acquire: pairs with gca_inside_enter() */
 	return smp_load_acquire(&t->gt->inside) &&
@@ -238,6 +229,15 @@ static void gca_release(struct gca_shell *s)
 	wake_up_all(&s->hold_wq);
 }
 
+/* Never to another program: exec takes this lock when it changes the mm. */
+static void gca_send(struct gca_shell *s, struct task_struct *task)
+{
+	task_lock(task);
+	if (task->mm == s->mm)
+		send_sig(s->stop_signal, task, 1);
+	task_unlock(task);
+}
+
 static void gca_arm(struct gca_shell *s, struct gca_thread *t)
 {
 	if (!READ_ONCE(t->task->on_cpu))
@@ -245,7 +245,7 @@ static void gca_arm(struct gca_shell *s, struct gca_thread *t)
 	if (s->stop_engine == GCARENA_ENGINE_TASKWORK)
 		gca_arm_work(t);
 	else if (!gca_held(t))
-		send_sig(s->stop_signal, t->task, 1);
+		gca_send(s, t->task);
 }
 
 int gca_port_stop(struct gca_arena *a, u64 deadline)

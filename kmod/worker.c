@@ -12,22 +12,21 @@
  * with page faults disabled and waits for nobody.
  *
  * Attaching a thread to cgroups can make every fork on the machine wait: creation
- * and attach go one at a time (crew_mutex) and, after the first few, at a bounded
- * rate.  An attached thread keeps its cgroup from being removed, and from being seen
- * as frozen, for it is never frozen itself.  So idle workers leave after five minutes,
- * within a second when the owner is frozen or stopped, and all of them at the owner's
+ * and attach go one at a time (crew_mutex) and at a bounded rate (attach_rate); who is
+ * beyond it marks for itself.  An attached thread keeps its cgroup from being removed, and
+ * from being seen as frozen, for it is never frozen itself.  So idle workers leave after
+ * five minutes, within a second when the owner is frozen or stopped, and all of them at the owner's
  * death.  And because the kernel looks whether a cgroup is frozen only when a thread of
  * a user's freezes, a thread that is about to be frozen when it leaves a call of ours
  * dismisses them; the pager always does, and before that it waits for the end of a cycle.
  * When the machine is suspended they leave, too, rather than freeze in a cycle.
  *
- * crew_mutex is the outermost lock: nothing else is held across kthread_create(),
- * kthread_stop() and cgroup_attach_task_all() (review-kernel D5).  It may not know
- * what a cycle is.
+ * crew_mutex is the outermost lock: nothing else is held across kthread_create() and
+ * cgroup_attach_task_all() (review-kernel D5), and nothing at all across kthread_stop(),
+ * which waits for time of the owner's.  This file may not know what a cycle is.
  */
 #include <linux/cgroup.h>
 #include <linux/cpumask.h>
-#include <linux/freezer.h>
 #include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/ratelimit.h>
@@ -47,9 +46,8 @@
 
 static DEFINE_MUTEX(crew_mutex);
 
-/* The first eight at once, then eight a second. */
-static struct ratelimit_state gca_attach_rate =
-	RATELIMIT_STATE_INIT_FLAGS(gca_attach_rate, HZ, 8, RATELIMIT_MSG_ON_RELEASE);
+static struct ratelimit_state gca_attaches =
+	RATELIMIT_STATE_INIT_FLAGS(gca_attaches, HZ, 8, RATELIMIT_MSG_ON_RELEASE);
 
 /**
  * struct gca_worker_thread - one of them
@@ -231,12 +229,13 @@ static struct task_struct *gca_live_task(struct gca_process *p)
 	struct gca_task *gt;
 	int i;
 
-	rcu_read_lock();
-	hash_for_each_rcu(p->tasks, i, gt, link)
-		if (!t && !(READ_ONCE(gt->task->flags) & PF_EXITING))
+	/* The lock, not RCU: who leaves takes it before it lets its task go. */
+	spin_lock(&p->tasks_lock);
+	hash_for_each(p->tasks, i, gt, link)
+		if (!t && gca_task_ours(gt->task, p->mm))
 			t = get_task_struct(gt->task);
-	rcu_read_unlock();
-	if (!t && !(READ_ONCE(p->leader->flags) & PF_EXITING))
+	spin_unlock(&p->tasks_lock);
+	if (!t && gca_task_ours(p->leader, p->mm))
 		t = get_task_struct(p->leader);
 	return t;
 }
@@ -285,13 +284,20 @@ err:
 
 atomic_t gca_workers_total = ATOMIC_INIT(0);
 
-static void gca_worker_end(struct gca_process *p, unsigned int i)
+/* Out of the crew, under crew_mutex; then gca_worker_join(). */
+static struct gca_worker_thread *gca_worker_take(struct gca_process *p, unsigned int i)
 {
 	struct gca_worker_thread *w = p->worker[i];
 
 	p->worker[i] = NULL;
 	WRITE_ONCE(p->nr_workers, p->nr_workers - 1);
 	atomic_dec(&gca_workers_total);
+	return w;
+}
+
+/* With nothing held: it needs time of the owner's to end, and that may be short. */
+static void gca_worker_join(struct gca_worker_thread *w)
+{
 	kthread_stop(w->task);
 	/* That waits for less than we need: it is to have left its cgroups, too. */
 	while (!READ_ONCE(w->task->exit_state))
@@ -318,6 +324,20 @@ static void gca_cycle_claim(struct gca_process *p)
 	spin_unlock(&p->work_lock);
 }
 
+/* In the owner's present cgroups and class?  The same css_set: the same cgroups. */
+static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *from)
+{
+	if (rcu_access_pointer(w->task->cgroups) != rcu_access_pointer(from->cgroups))
+		cgroup_attach_task_all(from, w->task);
+	gca_copy_class(from, w->task);
+}
+
+static bool gca_attach_turn(void)
+{
+	gca_attaches.burst = READ_ONCE(gca_attach_rate);
+	return __ratelimit(&gca_attaches);
+}
+
 /**
  * gca_crew_fill() - enough workers for a cycle, in the owner's present cgroups
  * @s: arena
@@ -328,33 +348,28 @@ static void gca_cycle_claim(struct gca_process *p)
  */
 int gca_crew_fill(struct gca_shell *s)
 {
+	struct gca_worker_thread *gone[GCA_WORKERS_MAX];
 	struct gca_process *p = s->process;
-	struct task_struct *from = gca_live_task(p);
-	unsigned int i, want;
+	unsigned int i, want, nr_gone = 0;
+	struct task_struct *from;
 	int ret;
 
-	if (!from)
-		return -ENODEV;
 	gca_crew_lock();
 	gca_cycle_claim(p);
-	want = gca_crew_wanted(s, from);
+	from = gca_live_task(p);
+	want = from ? gca_crew_wanted(s, from) : 0;
 	/* All that have left, before any is made: nr_workers is to count none of them. */
 	for (i = 0; i < GCA_WORKERS_MAX; i++)
 		if (p->worker[i] && READ_ONCE(p->worker[i]->left))
-			gca_worker_end(p, i);
+			gone[nr_gone++] = gca_worker_take(p, i);
 	for (i = 0; i < GCA_WORKERS_MAX; i++) {
-		/* The same css_set: the same cgroups.  Else the owner has been moved. */
-		if (p->worker[i] && rcu_access_pointer(p->worker[i]->task->cgroups) !=
-				    rcu_access_pointer(from->cgroups))
-			cgroup_attach_task_all(from, p->worker[i]->task);
-		if (p->worker[i])
-			gca_copy_class(from, p->worker[i]->task);
+		if (p->worker[i] && from)
+			gca_worker_follow(p->worker[i], from);
 		if (p->worker[i] || p->nr_workers >= want)
 			continue;
-		if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers))
-			continue;
-		/* The first one is made in any case: without it there is no cycle. */
-		if (!__ratelimit(&gca_attach_rate) && p->nr_workers)
+		/* Beyond the limits: what there is will do; without any, threads are lent. */
+		if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers) ||
+		    !gca_attach_turn())
 			break;
 		p->worker[i] = gca_worker_new(p, i, from);
 		if (!p->worker[i])
@@ -366,7 +381,10 @@ int gca_crew_fill(struct gca_shell *s)
 	if (ret)
 		WRITE_ONCE(p->in_cycle, false);
 	gca_crew_unlock();
-	put_task_struct(from);
+	if (from)
+		put_task_struct(from);
+	while (nr_gone)
+		gca_worker_join(gone[--nr_gone]);
 	return ret;
 }
 
@@ -380,13 +398,16 @@ void gca_crew_done(struct gca_shell *s)
 /** gca_crew_dismiss() - they leave the owner's cgroups, unless a cycle needs them */
 void gca_crew_dismiss(struct gca_process *p)
 {
-	unsigned int i;
+	struct gca_worker_thread *gone[GCA_WORKERS_MAX];
+	unsigned int i, nr_gone = 0;
 
 	gca_crew_lock();
 	for (i = 0; i < GCA_WORKERS_MAX && !p->in_cycle; i++)
 		if (p->worker[i])
-			gca_worker_end(p, i);
+			gone[nr_gone++] = gca_worker_take(p, i);
 	gca_crew_unlock();
+	while (nr_gone)
+		gca_worker_join(gone[--nr_gone]);
 }
 
 /** gca_crew_look() - at the end of a call: the caller may be about to be frozen */

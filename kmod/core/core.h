@@ -298,6 +298,7 @@ struct gca_twin {
  * @tls_lo: of static TLS and thread descriptor, or 0
  * @tls_hi: its end
  * @epoch: control-page epoch up to which the stack has been scanned
+ * @newborn: a large object whose address the thread has not been told yet, or 0
  * @port: the port's own
  */
 struct gca_mutator {
@@ -317,6 +318,7 @@ struct gca_mutator {
 	u64 altstack_lo, altstack_hi;
 	u64 tls_lo, tls_hi;
 	u64 epoch;
+	u64 newborn;
 	void *port;
 };
 
@@ -674,12 +676,14 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @forced: for the counters
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
+ * @alone: lent, and nothing else can mark: it need not be atomic
  * @timeout_ns: age limit; when it has passed the cycle is void
  */
 struct gca_order {
 	enum gca_until until;
 	bool forced;
 	bool lent;
+	bool alone;
 	u64 timeout_ns;
 };
 

@@ -384,8 +384,7 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 	struct gca_worker w;
 	bool ok = true;
 
-	/* Lent: exclusive, for the gate is closed and the pager marks when we ask it. */
-	gca_worker_init(&w, a, o->lent, GCA_MARK_COLLECT);
+	gca_worker_init(&w, a, o->alone, GCA_MARK_COLLECT);
 	w.may_fault = o->lent;
 	if (fresh)
 		snapshot(&w);
@@ -473,7 +472,6 @@ void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, boo
 	gca_gate_close(a);
 	cycle_undo(a, forced);
 	gca_gate_open(a);
-	gca_roots_release(a);
 }
 
 /* 4. */
@@ -529,7 +527,8 @@ int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 		cycle_end(a, o->forced, !fresh);
 	start_world(a);
 
-	if (a->phase == GCARENA_PHASE_OFF)
+	/* A void cycle's markers may be late: cycle_clear() waits for them first. */
+	if (a->phase == GCARENA_PHASE_OFF && !a->marks_dirty)
 		gca_roots_release(a);
 	if (o->until != GCA_UNTIL_SWEPT || a->void_reason)
 		return 0;

@@ -146,6 +146,15 @@ int gca_port_backoff(struct gca_arena *a, u64 ns);
  */
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
 
+/*
+ * gca_port_mutator_get() - keep a mutator and what hangs at it from being freed
+ *
+ * Under mutators_lock.  A marker of a void cycle may be scanning a thread that
+ * detaches meanwhile.
+ */
+void gca_port_mutator_get(struct gca_arena *a, struct gca_mutator *m);
+void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m);
+
 /**
  * gca_port_stack_same() - has a held thread stayed where gca_port_stack() found it?
  * @a: arena

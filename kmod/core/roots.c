@@ -276,11 +276,14 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
  */
 static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
 {
+	/* acquire: 0: the thread has been told, so the address is in its memory */
+	u64 newborn = smp_load_acquire(&m->newborn);
 	struct gca_arena *a = w->arena;
 	struct gca_stack s = {};
 	unsigned int i;
 	int err;
 
+	gca_grey_conservative(w, &newborn, 1);
 	err = gca_port_stack(a, m, &s);
 	if (err)
 		return err == -ESRCH ? 0 : 1;
@@ -311,14 +314,25 @@ static u32 range_of_job(const struct gca_roots *r, u32 j)
 static int job_run(struct gca_worker *w, u32 j)
 {
 	const struct gca_roots *r = w->arena->cycle_roots;
+	struct gca_arena *a = w->arena;
 	const struct gcarena_range *range;
 	struct gca_mutator *m;
 	u64 off;
 	u32 i;
+	int err;
 
-	if (j >= w->arena->nr_range_jobs) {
-		m = w->arena->job_mutator[j - w->arena->nr_range_jobs];
-		return m ? scan_thread(w, m) : 0;
+	if (j >= a->nr_range_jobs) {
+		/* Detach takes it out under the lock, and then lets go of it. */
+		gca_spin_lock(&a->mutators_lock);
+		m = a->job_mutator ? a->job_mutator[j - a->nr_range_jobs] : NULL;
+		if (m)
+			gca_port_mutator_get(a, m);
+		gca_spin_unlock(&a->mutators_lock);
+		if (!m)
+			return 0;
+		err = scan_thread(w, m);
+		gca_port_mutator_put(a, m);
+		return err;
 	}
 	i = range_of_job(r, j);
 	range = &r->range[i];
@@ -418,6 +432,9 @@ int gca_roots_prepare(struct gca_arena *a)
 		a->job_state = p;
 		a->job_bytes = bytes;
 	}
+	/* Until gca_roots_begin() there is nothing to do, for whoever comes late. */
+	memset(a->job_state, GCA_JOB_DONE, jobs + threads);
+	atomic_set(&a->jobs_missed, 0);
 	a->nr_range_jobs = jobs;
 	a->nr_jobs = jobs + threads;
 	return 0;

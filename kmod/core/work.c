@@ -152,7 +152,9 @@ int gca_missed_scan(struct gca_arena *a, unsigned int mode)
 
 	gca_worker_init(&w, a, false, mode);
 	w.faulting = true;
-	ok = gca_roots_missed(&w);
+	/* Counted, then looked: who is late for a cycle that is void or over marks nothing. */
+	ok = READ_ONCE(a->phase) == GCARENA_PHASE_MARK && !READ_ONCE(a->void_reason) &&
+	     gca_roots_missed(&w);
 	while (ok && (b = gca_wbuf_get_missed(a))) {
 		while (ok && b->n) {
 			ok = gca_scan_faulting(&w, b->obj[--b->n]);

@@ -148,6 +148,7 @@ void gca_worker_miss(struct gca_worker *w, u64 entry)
 	if (w->missed && w->missed->n == GCA_WBUF_ENTRIES) {
 		gca_wbuf_put_missed(a, w->missed);
 		w->missed = NULL;
+		gca_port_missed(a);
 	}
 	if (!w->missed)
 		w->missed = gca_wbuf_get_empty(a);

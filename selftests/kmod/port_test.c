@@ -244,6 +244,14 @@ bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 	return true;
 }
 
+void gca_port_mutator_get(struct gca_arena *a, struct gca_mutator *m)
+{
+}
+
+void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
+{
+}
+
 /* No workers: who waits for them works. */
 void gca_port_work(struct gca_arena *a)
 {

@@ -272,6 +272,8 @@ TEST_F(machine, storm_of_short_processes)
 	int running = 0, seen = 0, n, status, more, limit;
 
 	ASSERT_TRUE(s != MAP_FAILED);
+	/* What it is by default; run-all lets the other tests have as many as they like. */
+	gct_file_write(gct_param_path("attach_rate"), "8");
 	while (gct_now_ms() < end || running) {
 		while (running < STORM_AT_ONCE && gct_now_ms() < end) {
 			pid_t pid = fork();
@@ -287,10 +289,10 @@ TEST_F(machine, storm_of_short_processes)
 		n = crew_list(0, NULL, 0, NULL);
 		seen = n > seen ? n : seen;
 	}
-	more = s->workers - s->processes;
+	gct_file_write(gct_param_path("attach_rate"), "100000");
+	more = s->workers;
 	limit = 8 * (2 + (int)((gct_now_ms() - began) / 1000));
 	gct_note("# %d processes had %d workers; %d at a time", s->processes, s->workers, seen);
-	EXPECT_EQ(s->none, 0);
 	EXPECT_LE(more, limit);
 	if (s->processes < limit)
 		gct_note("# too few processes to tell");

@@ -77,7 +77,9 @@ static inline void report(struct gca_arena *a)
 		 PRIu64 " bytes live", s.engine, s.cycles, s.stops, s.postponed_stops,
 		 s.stop_ns_p50 / 1000, s.stop_ns_p99 / 1000, s.hold_ns_max / 1000,
 		 s.allocated_bytes >> 20, s.live_bytes);
-	EXPECT_EQ(s.void_cycles, 0);
+	/* The first thread that exits has the C library load another (libgcc_s). */
+	if (s.void_cycles)
+		EXPECT_EQ(s.last_void_reason, GCARENA_VOID_LIBRARY);
 }
 
 /* Each test with each engine that can stop these sections. */

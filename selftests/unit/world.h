@@ -77,7 +77,8 @@ struct world_hooks {
 
 /* What gca_cycle_run() wants to be told. */
 #define ORDER(where, asked, ns)						\
-	(&(struct gca_order){ .until = (where), .forced = (asked), .lent = true, .timeout_ns = (ns) })
+	(&(struct gca_order){ .until = (where), .forced = (asked), .lent = true, .alone = true,		\
+			       .timeout_ns = (ns) })
 
 extern struct world_hooks world_hooks;
 extern long gca_test_fail_after;	/* port.c: allocations that succeed; < 0: all */

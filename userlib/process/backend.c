@@ -389,6 +389,7 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !paced,
 		.lent = true,
+		.alone = true,
 		.timeout_ns = req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT,
 	};
 	struct gca_signals sigs;

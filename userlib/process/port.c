@@ -360,6 +360,18 @@ GCA_WEAK bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 	return true;
 }
 
+GCA_WEAK void gca_port_mutator_get(struct gca_arena *a, struct gca_mutator *m)
+{
+	(void)a;
+	(void)m;
+}
+
+GCA_WEAK void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
+{
+	(void)a;
+	(void)m;
+}
+
 /* -------------------------------------------------------- workers: none here */
 
 GCA_WEAK void gca_port_work(struct gca_arena *a)

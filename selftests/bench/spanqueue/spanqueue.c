@@ -326,7 +326,7 @@ static void collect(u64 *objects, u64 *ns)
 	u64 t = atomic64_read(&arena.totals.mark_ns[0]);
 
 	must(!gca_collect(&arena, &(struct gca_order){
-		.until = GCA_UNTIL_SWEPT, .forced = true, .lent = true,
+		.until = GCA_UNTIL_SWEPT, .forced = true, .lent = true, .alone = true,
 		.timeout_ns = 100000000000ULL }), "collect");
 	*objects = atomic64_read(&arena.totals.marked_objects) - o;
 	*ns = atomic64_read(&arena.totals.mark_ns[0]) - t;
