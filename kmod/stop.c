@@ -172,8 +172,7 @@ void gca_inside_enter(struct gca_process *p)
 {
 	if (!gca_set_inside(p, true))
 		return;
-	/* Inside before signal_stops: the stopper asleep must be woken. */
-	smp_mb();
+	smp_mb();	/* inside before signal_stops: a stopper asleep is woken */
 	if (atomic_read(&p->signal_stops))
 		wake_up(&p->arrive_wq);
 }
