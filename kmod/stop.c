@@ -160,9 +160,9 @@ static bool gca_set_inside(struct gca_process *p, bool inside)
 
 	rcu_read_lock();	/* another arena's death may unlink it */
 	gt = gca_task_find(p, current);
-	/* release: what it did before; pairs with gca_held() */
+	/* What it did before; pairs with gca_held(). */
 	if (gt)
-		smp_store_release(&gt->inside, inside);
+		smp_store_release(&gt->inside, inside);	/* as above */
 	rcu_read_unlock();
 	return gt;
 }
