@@ -324,13 +324,13 @@ err_free:
  * Return: 0; -EBUSY if it is an arena already, -EPERM by the parameter "level",
  * -EOPNOTSUPP, -EINVAL, -EDQUOT over the user's limits, -ENOMEM, -EFAULT.
  */
-int gca_ioc_create(struct gca_shell *s, struct gca_call *c, struct file *file)
+int gca_ioc_create(struct gca_shell *s, struct gca_call *c)
 {
 	int ret = gca_check_create(&c->u.create);
 
 	if (ret)
 		return ret;
-	if (!gca_allowed(file))
+	if (!gca_allowed(c->file))
 		return -EPERM;
 	if (cmpxchg(&s->state, GCA_STATE_NEW, GCA_STATE_CREATING) != GCA_STATE_NEW)
 		return -EBUSY;

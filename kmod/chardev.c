@@ -28,10 +28,11 @@ typedef int (*gca_handler)(struct gca_shell *s, struct gca_call *c);
 /* Smallest argument: size and flags. */
 #define GCA_ARG_MIN	8
 
-static int gca_call_in(struct gca_call *c, unsigned long arg, size_t ksize)
+static int gca_call_in(struct gca_call *c, struct file *file, unsigned long arg, size_t ksize)
 {
 	int ret;
 
+	c->file = file;
 	c->uarg = (void __user *)arg;
 	c->ksize = ksize;
 	c->copied = false;
@@ -63,8 +64,9 @@ int gca_call_out(struct gca_call *c)
 }
 
 /* A call on a live arena of the caller's. */
-static int gca_call(struct gca_shell *s, unsigned long arg, size_t ksize, gca_handler fn)
+static int gca_call(struct file *file, unsigned long arg, size_t ksize, gca_handler fn)
 {
+	struct gca_shell *s = file->private_data;
 	struct gca_call c;
 	int ret;
 
@@ -72,30 +74,11 @@ static int gca_call(struct gca_shell *s, unsigned long arg, size_t ksize, gca_ha
 	if (ret)
 		return ret;
 	gca_inside_enter(s->process);
-	ret = gca_call_in(&c, arg, ksize);
+	ret = gca_call_in(&c, file, arg, ksize);
 	if (!ret)
 		ret = fn(s, &c);
 	if (!ret)
 		ret = gca_call_out(&c);
-	gca_crew_look(s->process);
-	gca_inside_leave(s->process);
-	gca_shell_put(s);
-	return ret;
-}
-
-/* ATTACH keeps a reference on the file. */
-static int gca_call_attach(struct gca_shell *s, unsigned long arg, struct file *file)
-{
-	struct gca_call c;
-	int ret;
-
-	ret = gca_shell_get(s);
-	if (ret)
-		return ret;
-	gca_inside_enter(s->process);
-	ret = gca_call_in(&c, arg, sizeof(struct gcarena_attach));
-	if (!ret)
-		ret = gca_ioc_attach(s, &c, file);
 	gca_crew_look(s->process);
 	gca_inside_leave(s->process);
 	gca_shell_put(s);
@@ -103,12 +86,13 @@ static int gca_call_attach(struct gca_shell *s, unsigned long arg, struct file *
 }
 
 /* A call that takes no reference, or its own: INFO, DESTROY. */
-static int gca_call_any(struct gca_shell *s, unsigned long arg, size_t ksize, gca_handler fn)
+static int gca_call_any(struct file *file, unsigned long arg, size_t ksize, gca_handler fn)
 {
+	struct gca_shell *s = file->private_data;
 	struct gca_call c;
 	int ret;
 
-	ret = gca_call_in(&c, arg, ksize);
+	ret = gca_call_in(&c, file, arg, ksize);
 	if (!ret)
 		ret = fn(s, &c);
 	if (!ret)
@@ -116,19 +100,17 @@ static int gca_call_any(struct gca_shell *s, unsigned long arg, size_t ksize, gc
 	return ret;
 }
 
-static int gca_call_create(struct gca_shell *s, unsigned long arg, struct file *file)
+static int gca_call_create(struct file *file, unsigned long arg)
 {
 	struct gca_call c;
 	int ret;
 
-	ret = gca_call_in(&c, arg, sizeof(struct gcarena_create));
-	return ret ?: gca_ioc_create(s, &c, file);
+	ret = gca_call_in(&c, file, arg, sizeof(struct gcarena_create));
+	return ret ?: gca_ioc_create(file->private_data, &c);
 }
 
 static long gca_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	struct gca_shell *s = file->private_data;
-
 	if (in_compat_syscall())
 		return -ENOTTY;
 	/* Each call may fault: let lockdep learn it on the first one. */
@@ -136,33 +118,33 @@ static long gca_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	switch (cmd) {
 	case GCARENA_IOC_INFO:
-		return gca_call_any(s, arg, sizeof(struct gcarena_info), gca_ioc_info);
+		return gca_call_any(file, arg, sizeof(struct gcarena_info), gca_ioc_info);
 	case GCARENA_IOC_CREATE:
-		return gca_call_create(s, arg, file);
+		return gca_call_create(file, arg);
 	case GCARENA_IOC_ATTACH:
-		return gca_call_attach(s, arg, file);
+		return gca_call(file, arg, sizeof(struct gcarena_attach), gca_ioc_attach);
 	case GCARENA_IOC_DETACH:
-		return gca_call(s, arg, sizeof(struct gcarena_detach), gca_ioc_detach);
+		return gca_call(file, arg, sizeof(struct gcarena_detach), gca_ioc_detach);
 	case GCARENA_IOC_REFILL:
-		return gca_call(s, arg, sizeof(struct gcarena_refill), gca_ioc_refill);
+		return gca_call(file, arg, sizeof(struct gcarena_refill), gca_ioc_refill);
 	case GCARENA_IOC_LARGE:
-		return gca_call(s, arg, sizeof(struct gcarena_large), gca_ioc_large);
+		return gca_call(file, arg, sizeof(struct gcarena_large), gca_ioc_large);
 	case GCARENA_IOC_SETTLE:
-		return gca_call(s, arg, sizeof(struct gcarena_settle), gca_ioc_settle);
+		return gca_call(file, arg, sizeof(struct gcarena_settle), gca_ioc_settle);
 	case GCARENA_IOC_LAYOUT:
-		return gca_call(s, arg, sizeof(struct gcarena_layout), gca_ioc_layout);
+		return gca_call(file, arg, sizeof(struct gcarena_layout), gca_ioc_layout);
 	case GCARENA_IOC_ROOTS:
-		return gca_call(s, arg, sizeof(struct gcarena_roots), gca_ioc_roots);
+		return gca_call(file, arg, sizeof(struct gcarena_roots), gca_ioc_roots);
 	case GCARENA_IOC_COLLECT:
-		return gca_call(s, arg, sizeof(struct gcarena_collect), gca_ioc_collect);
+		return gca_call(file, arg, sizeof(struct gcarena_collect), gca_ioc_collect);
 	case GCARENA_IOC_CONFIG:
-		return gca_call(s, arg, sizeof(struct gcarena_config), gca_ioc_config);
+		return gca_call(file, arg, sizeof(struct gcarena_config), gca_ioc_config);
 	case GCARENA_IOC_STATS:
-		return gca_call(s, arg, sizeof(struct gcarena_stats), gca_ioc_stats);
+		return gca_call(file, arg, sizeof(struct gcarena_stats), gca_ioc_stats);
 	case GCARENA_IOC_SERVE:
-		return gca_call(s, arg, sizeof(struct gcarena_serve), gca_ioc_serve);
+		return gca_call(file, arg, sizeof(struct gcarena_serve), gca_ioc_serve);
 	case GCARENA_IOC_DESTROY:
-		return gca_call_any(s, arg, sizeof(struct gcarena_destroy), gca_ioc_destroy);
+		return gca_call_any(file, arg, sizeof(struct gcarena_destroy), gca_ioc_destroy);
 	default:
 		return -ENOTTY;
 	}

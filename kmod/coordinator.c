@@ -244,8 +244,8 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		ret = run ? gca_run_for_owner(s, &o) : 0;
 		WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
 		gca_stats_take(s, &st);
-		gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
 		gca_serve_wanted(s);
+		gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
 	}
 	if (gca_shell_dying(s)) {
 		WRITE_ONCE(s->kicked, false);

@@ -323,6 +323,12 @@ static inline int gca_shell_state(const struct gca_shell *s)
 	return smp_load_acquire(&s->state);	/* pairs with gca_ioc_create() */
 }
 
+/* Whose the collector is. */
+static inline struct gca_shell *gca_shell_of(const struct gca_arena *a)
+{
+	return a->port;
+}
+
 static inline bool gca_shell_dying(const struct gca_shell *s)
 {
 	return READ_ONCE(s->state) > GCA_STATE_LIVE;
@@ -330,6 +336,7 @@ static inline bool gca_shell_dying(const struct gca_shell *s)
 
 /**
  * struct gca_call - one ioctl
+ * @file: what it was called on
  * @uarg: the caller's structure
  * @usize: its size, checked
  * @ksize: ours
@@ -337,6 +344,7 @@ static inline bool gca_shell_dying(const struct gca_shell *s)
  * @u: our copy
  */
 struct gca_call {
+	struct file *file;
 	void __user *uarg;
 	u32 usize, ksize;
 	bool copied;
@@ -392,7 +400,7 @@ bool gca_shell_tryget(struct gca_shell *s);
 void gca_shell_put(struct gca_shell *s);
 void gca_shell_die(struct gca_shell *s);
 int gca_ioc_info(struct gca_shell *s, struct gca_call *c);
-int gca_ioc_create(struct gca_shell *s, struct gca_call *c, struct file *file);
+int gca_ioc_create(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_destroy(struct gca_shell *s, struct gca_call *c);
 
 /* roots.c */
@@ -404,6 +412,7 @@ int gca_ioc_config(struct gca_shell *s, struct gca_call *c);
 int gca_pages_init(struct gca_pages *p, size_t bytes);
 void gca_pages_fini(struct gca_pages *p);
 int gca_mmap(struct file *file, struct vm_area_struct *vma);
+bool gca_mapped(struct gca_shell *s);
 
 /* process.c */
 struct gca_process *gca_process_get(struct mm_struct *mm, u64 reserve);
@@ -437,7 +446,7 @@ void gca_thread_put(struct gca_thread *t);
 void gca_thread_kill(struct gca_shell *s);
 int gca_threads_reap_clocked(struct gca_shell *s);
 u32 gca_wants(struct gca_shell *s);
-int gca_ioc_attach(struct gca_shell *s, struct gca_call *c, struct file *file);
+int gca_ioc_attach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_detach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_refill(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_large(struct gca_shell *s, struct gca_call *c);

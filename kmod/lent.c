@@ -67,6 +67,7 @@ static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 			    struct gcarena_collect *arg)
 {
 	struct gca_order o = *order;
+	struct gcarena_stats st;
 	int ret;
 
 	o.lent = true;
@@ -75,6 +76,8 @@ static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 		return ret;
 	ret = gca_collect_clocked(s, &o, arg);
 	mutex_unlock(&s->cycle_lock);
+	gca_stats_take(s, &st);		/* else the coordinator has done it */
+	gca_serve_wanted(s);
 	return ret;
 }
 
@@ -94,17 +97,12 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
 		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
 	};
-	struct gcarena_stats st;
-	bool mapped;
 	int ret = -ENODEV;
 
 	if (arg->flags & ~GCA_COLLECT_ALL || arg->__reserved ||
 	    hweight32(arg->flags & ~GCARENA_COLLECT_PACED) > 1)
 		return -EINVAL;
-	spin_lock(&s->map_lock);
-	mapped = s->heap_mapped && s->control_mapped;
-	spin_unlock(&s->map_lock);
-	if (!mapped)
+	if (!gca_mapped(s))
 		return -ENXIO;
 	if (arg->flags & GCARENA_COLLECT_ASYNC)
 		return gca_collect_async(s);
@@ -119,8 +117,6 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 		ret = gca_collect_lent(s, &o, arg);
 	arg->blame = gca_blame(s);
 	arg->result = arg->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
-	gca_stats_take(s, &st);
-	gca_serve_wanted(s);
 	if (ret && gca_shell_dying(s))
 		return -ESRCH;
 	if (ret == -ETIMEDOUT && gca_call_out(c))	/* @blame */

@@ -267,6 +267,17 @@ static int gca_map_heap(struct gca_shell *s, struct vm_area_struct *vma)
 	return 0;
 }
 
+/** gca_mapped() - are heap and control page mapped? Before that there is nothing to collect */
+bool gca_mapped(struct gca_shell *s)
+{
+	bool mapped;
+
+	spin_lock(&s->map_lock);
+	mapped = s->heap_mapped && s->control_mapped;
+	spin_unlock(&s->map_lock);
+	return mapped;
+}
+
 /*
  * gca_mmap() - ->mmap
  *

@@ -249,21 +249,17 @@ err_slot:
  * bound to task work, -ENOSPC with GCARENA_THREADS_MAX threads, -EINVAL, -ENOMEM,
  * -EFAULT; -ESRCH if the arena died meanwhile, -EINTR if the caller is being killed.
  */
-int gca_ioc_attach(struct gca_shell *s, struct gca_call *c, struct file *file)
+int gca_ioc_attach(struct gca_shell *s, struct gca_call *c)
 {
 	struct gca_thread *t;
-	bool mapped;
 	int ret;
 
 	ret = gca_check_attach(&c->u.attach);
 	if (ret)
 		return ret;
-	spin_lock(&s->map_lock);
-	mapped = s->heap_mapped && s->control_mapped;
-	spin_unlock(&s->map_lock);
-	if (!mapped)
+	if (!gca_mapped(s))
 		return -ENXIO;
-	t = gca_thread_new(s, &c->u.attach, file);
+	t = gca_thread_new(s, &c->u.attach, c->file);
 	if (IS_ERR(t))
 		return PTR_ERR(t);
 	ret = mutex_lock_killable(&s->cycle_lock);

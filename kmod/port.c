@@ -20,11 +20,6 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-static struct gca_shell *gca_shell_of(struct gca_arena *a)
-{
-	return a->port;
-}
-
 /* ---------------------------------------------------------------------- memory */
 
 /*

@@ -166,11 +166,11 @@ bool gca_serve_scan(struct gca_shell *s)
 	return done;
 }
 
-/* The pager is about to sleep: from here on it can be asked. */
-static void gca_scan_ready(struct gca_shell *s)
+/* Can the pager be asked from here on?  It can while it sleeps. */
+static void gca_scan_ready(struct gca_shell *s, bool ready)
 {
 	spin_lock(&s->pager_lock);
-	WRITE_ONCE(s->pager_ready, true);
+	WRITE_ONCE(s->pager_ready, ready);
 	spin_unlock(&s->pager_lock);
 }
 
@@ -226,16 +226,14 @@ int gca_serve_gate_wait(struct gca_shell *s)
 {
 	int ret;
 
-	gca_scan_ready(s);
+	gca_scan_ready(s, true);
 	do {
 		ret = wait_event_killable(s->gate_wq, !READ_ONCE(s->a->gate_closed) ||
 					  gca_shell_dying(s) || gca_scan_there(s));
 		if (!ret && !gca_shell_dying(s) && READ_ONCE(s->a->gate_closed))
 			ret = gca_scan(s);
 	} while (ret >= 0 && !gca_shell_dying(s) && READ_ONCE(s->a->gate_closed));
-	spin_lock(&s->pager_lock);
-	WRITE_ONCE(s->pager_ready, false);
-	spin_unlock(&s->pager_lock);
+	gca_scan_ready(s, false);
 	if (ret < 0)
 		return -EINTR;
 	return gca_shell_dying(s) ? -ESRCH : 0;
@@ -415,7 +413,7 @@ static int gca_serve_interrupted(struct gca_shell *s)
 {
 	if (!gca_to_be_frozen())
 		return -EINTR;
-	gca_scan_ready(s);
+	gca_scan_ready(s, true);
 	while (READ_ONCE(s->process->in_cycle) && !gca_shell_dying(s)) {
 		if (wait_event_killable(s->pager_wq, !READ_ONCE(s->process->in_cycle) ||
 					gca_shell_dying(s) || gca_scan_there(s)))
@@ -430,7 +428,7 @@ static int gca_serve_interrupted(struct gca_shell *s)
 static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
-	u32 flags = 0;
+	u32 flags;
 	int ret;
 
 	for (;;) {
@@ -445,9 +443,7 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			scanned = true;
 			continue;
 		}
-		spin_lock(&s->pager_lock);
-		WRITE_ONCE(s->pager_ready, false);
-		spin_unlock(&s->pager_lock);
+		gca_scan_ready(s, false);
 		flags = gca_look_take(s);
 		if (flags) {
 			arg->flags = flags;
@@ -470,7 +466,7 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			arg->nr_runs = 0;
 			return scanned ? 0 : -EAGAIN;
 		}
-		gca_scan_ready(s);
+		gca_scan_ready(s, true);
 		ret = wait_event_interruptible(s->pager_wq, gca_shell_dying(s) ||
 					       gca_scan_there(s) || gca_look_there(s) ||
 					       (arg->nr_runs && READ_ONCE(s->kicks) != kicks));
@@ -525,17 +521,14 @@ static void gca_serve_end(struct gca_shell *s)
 int gca_ioc_serve(struct gca_shell *s, struct gca_call *c)
 {
 	struct gcarena_serve *arg = &c->u.serve;
-	bool mapped, attached;
+	bool attached;
 	int ret;
 
 	if (arg->flags & ~GCA_SERVE_IN || arg->nr_runs > GCARENA_SERVE_RUNS ||
 	    arg->nr_done > GCARENA_SERVE_RUNS)
 		return -EINVAL;
-	spin_lock(&s->map_lock);
-	mapped = s->heap_mapped && s->control_mapped;
-	spin_unlock(&s->map_lock);
 	attached = gca_attached(s);
-	if (!mapped)
+	if (!gca_mapped(s))
 		return -ENXIO;
 	/* The pager must not be waited for by a stop; alone it may serve itself. */
 	if (attached && !(arg->flags & GCARENA_SERVE_NOWAIT))

@@ -249,7 +249,7 @@ static void gca_arm(struct gca_shell *s, struct gca_thread *t)
 
 int gca_port_stop(struct gca_arena *a, u64 deadline)
 {
-	struct gca_shell *s = a->port;
+	struct gca_shell *s = gca_shell_of(a);
 	struct gca_process *p = s->process;
 	unsigned long id;
 	struct gca_thread *t;
@@ -287,13 +287,13 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 
 void gca_port_start(struct gca_arena *a)
 {
-	gca_release(a->port);
+	gca_release(gca_shell_of(a));
 }
 
 /* Killable; death ends it. */
 int gca_port_backoff(struct gca_arena *a, u64 ns)
 {
-	struct gca_shell *s = a->port;
+	struct gca_shell *s = gca_shell_of(a);
 	u64 ms = DIV_ROUND_UP_ULL(ns, NSEC_PER_MSEC);
 
 	if (wait_event_killable_timeout(s->gate_wq, gca_shell_dying(s),

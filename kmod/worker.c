@@ -184,7 +184,7 @@ static int gca_work(void *data)
  */
 void gca_port_run_workers(struct gca_arena *a)
 {
-	struct gca_shell *s = a->port;
+	struct gca_shell *s = gca_shell_of(a);
 	struct gca_process *p = s->process;
 
 	spin_lock(&p->work_lock);
@@ -207,7 +207,7 @@ void gca_port_run_workers(struct gca_arena *a)
 
 void gca_port_work(struct gca_arena *a)
 {
-	struct gca_process *p = ((struct gca_shell *)a->port)->process;
+	struct gca_process *p = gca_shell_of(a)->process;
 
 	if (READ_ONCE(p->working) && wq_has_sleeper(&p->work_wq))
 		wake_up(&p->work_wq);
@@ -215,7 +215,7 @@ void gca_port_work(struct gca_arena *a)
 
 void gca_port_idle(struct gca_arena *a)
 {
-	struct gca_process *p = ((struct gca_shell *)a->port)->process;
+	struct gca_process *p = gca_shell_of(a)->process;
 
 	if (READ_ONCE(p->working) && wq_has_sleeper(&p->coord_wq))
 		wake_up(&p->coord_wq);
