@@ -39,14 +39,6 @@ static uint64_t live(struct gca_arena *a)
 	return s.live_bytes;
 }
 
-static __attribute__((noinline)) void clean_stack(void)
-{
-	volatile char junk[16384];
-
-	for (size_t i = 0; i < sizeof(junk); i++)
-		junk[i] = 0;
-}
-
 /* Three, because the colour rule of a span has a period of two. */
 static void three_cycles(struct gca_arena *a)
 {
@@ -168,7 +160,7 @@ TEST(detach_and_attach_between_cycles)
 		ASSERT_EQ(expect, 0);
 	}
 	list = NULL;
-	clean_stack();
+	gct_clean_stack();
 	three_cycles(a);
 	EXPECT_LE(live(a), n * 24 / 2 + 65536);
 	gca_close(a);
@@ -214,12 +206,12 @@ TEST(unlinked_while_marking)
 		/* Two below the root, so that the begin stop has not scanned it. */
 		new_pair(m, l, &top->left, 2);
 		new_pair(m, l, &top->left->right, 100 + (uint64_t)i);
-		clean_stack();
+		gct_clean_stack();
 		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
 		move_out(m, &top->left->right, &hidden[0]);
 		for (int k = 0; k < 50; k++)
 			ASSERT_TRUE(gca_alloc(m, l));
-		clean_stack();
+		gct_clean_stack();
 		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
 		/* Not freed, so not overwritten by what is allocated now. */
 		for (int k = 0; k < 700; k++)
@@ -229,7 +221,7 @@ TEST(unlinked_while_marking)
 			break;
 	}
 	/* Without the unlink the next cycle would find them: count that it does not. */
-	clean_stack();
+	gct_clean_stack();
 	three_cycles(a);
 	with = live(a);
 	EXPECT_LE(with, 24 * 40);
@@ -246,7 +238,7 @@ TEST(unlinked_while_marking)
 			gca_store(m, &slots[i], NULL);
 		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
 		EXPECT_GE(live(a), 3000 * 24);
-		clean_stack();
+		gct_clean_stack();
 		three_cycles(a);
 		EXPECT_LE(live(a), 3000 * 8 + 24 * 100);
 		keep = NULL;
@@ -273,13 +265,13 @@ TEST(allocated_while_marking)
 			new_pair(m, l, &slot, 7000 + (uint64_t)i);
 			move_out(m, &slot, &hidden[i]);
 		}
-		clean_stack();
+		gct_clean_stack();
 		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
 		for (int i = 0; i < 500; i++)
 			ASSERT_TRUE(gca_alloc(m, l));
 		for (int i = 0; i < 64; i++)
 			ASSERT_EQ(((struct pair *)SEEK(hidden[i]))->serial, 7000 + (uint64_t)i);
-		clean_stack();
+		gct_clean_stack();
 		if (round % 2)
 			ASSERT_EQ(gca_collect(a, 0), 0);
 	}

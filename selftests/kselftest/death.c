@@ -43,20 +43,6 @@ static uint64_t *chain(struct raw *r, int n)
 	return head;
 }
 
-static void *serve_forever(void *arg)
-{
-	struct raw *r = arg;
-	struct gcarena_run runs[16];
-	int err;
-
-	do {
-		struct gcarena_serve s = { .size = sizeof(s), .runs = (uintptr_t)runs, .nr_runs = 16 };
-
-		err = raw_ioctl(r->fd, GCARENA_IOC_SERVE, &s);
-	} while (!err || err == -EINTR);
-	return (void *)(intptr_t)err;
-}
-
 /* A process that does everything in a loop until it is killed. */
 static void busy_process(bool with_pager, int debug)
 {
@@ -70,7 +56,7 @@ static void busy_process(bool with_pager, int debug)
 		_exit(2);
 	c.debug = (uint64_t)debug;
 	raw_ioctl(r.fd, GCARENA_IOC_CONFIG, &c);
-	if (with_pager && pthread_create(&t, NULL, serve_forever, &r))
+	if (with_pager && pthread_create(&t, NULL, raw_serve_forever, &r))
 		_exit(2);
 	for (;;) {
 		keep = chain(&r, 5000);
@@ -246,7 +232,7 @@ static void *blocked(void *arg)
 		} while (!p->result);
 		break;
 	case 1:
-		p->result = (int)(intptr_t)serve_forever(&p->r);
+		p->result = (int)(intptr_t)raw_serve_forever(&p->r);
 		break;
 	case 2:
 		p->result = read(p->r.fd, &byte, 1) < 0 ? -errno : 0;

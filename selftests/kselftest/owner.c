@@ -60,20 +60,6 @@ static int chain_length(const uint64_t *p)
 
 #define LENGTH	20000
 
-static void *pager(void *arg)
-{
-	struct raw *r = arg;
-	struct gcarena_run runs[16];
-	int err;
-
-	do {
-		struct gcarena_serve s = { .size = sizeof(s), .runs = (uintptr_t)runs, .nr_runs = 16 };
-
-		err = raw_ioctl(r->fd, GCARENA_IOC_SERVE, &s);
-	} while (!err || err == -EINTR);
-	return NULL;
-}
-
 /* Collects until told to stop, every kind of COLLECT in turn; 0: nothing was noticed. */
 static int collecting(struct said *s)
 {
@@ -87,7 +73,7 @@ static int collecting(struct said *s)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	ASSERT_EQ(raw_arena(&r), 0);
 	ASSERT_EQ(raw_attach(&r), 0);
-	ASSERT_EQ(pthread_create(&t, NULL, pager, &r), 0);
+	ASSERT_EQ(pthread_create(&t, NULL, raw_serve_forever, &r), 0);
 	head = chain(&r, LENGTH);
 	s->ready = 1;
 	for (unsigned long i = 0; !s->end; i++) {
@@ -675,7 +661,7 @@ static void exec_setuid(const char *program, long arenas, int how)
 	ASSERT_EQ(raw_attach(&r), 0);
 	chain(&r, LENGTH);
 	ASSERT_EQ(raw_collect(&r, GCARENA_COLLECT_UNTIL_MARKING, NULL), 0);
-	ASSERT_EQ(pthread_create(&t, NULL, pager, &r), 0);
+	ASSERT_EQ(pthread_create(&t, NULL, raw_serve_forever, &r), 0);
 	if (how) {
 		ASSERT_EQ(raw_detach(&r), 0);
 		ASSERT_EQ(pthread_create(&t, NULL, collect_forever, &r), 0);

@@ -293,6 +293,21 @@ static inline long gct_arenas(void)
 }
 
 /* Within 5 s (of a stock guest) there are @n arenas. */
+/* A pager: for pthread_create(), or to be called.  The errno that ended it. */
+static inline void *raw_serve_forever(void *arg)
+{
+	struct raw *r = arg;
+	struct gcarena_run runs[16];
+	int err;
+
+	do {
+		struct gcarena_serve s = { .size = sizeof(s), .runs = (uintptr_t)runs, .nr_runs = 16 };
+
+		err = raw_ioctl(r->fd, GCARENA_IOC_SERVE, &s);
+	} while (!err || err == -EINTR);
+	return (void *)(intptr_t)err;
+}
+
 static inline bool gct_arenas_become(long n)
 {
 	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();

@@ -35,23 +35,6 @@ static void open_plain(unsigned int flags)
 	ASSERT_TRUE(mut);
 }
 
-static __attribute__((noinline)) void clean_stack(void)
-{
-	volatile char junk[32768];
-
-	for (size_t i = 0; i < sizeof(junk); i++)
-		junk[i] = 0;
-	/* Nobody clears vector registers; string functions leave their data there. */
-	__asm__ __volatile__("pxor %%xmm0, %%xmm0; pxor %%xmm1, %%xmm1; pxor %%xmm2, %%xmm2;"
-			     "pxor %%xmm3, %%xmm3; pxor %%xmm4, %%xmm4; pxor %%xmm5, %%xmm5;"
-			     "pxor %%xmm6, %%xmm6; pxor %%xmm7, %%xmm7; pxor %%xmm8, %%xmm8;"
-			     "pxor %%xmm9, %%xmm9; pxor %%xmm10, %%xmm10; pxor %%xmm11, %%xmm11;"
-			     "pxor %%xmm12, %%xmm12; pxor %%xmm13, %%xmm13; pxor %%xmm14, %%xmm14;"
-			     "pxor %%xmm15, %%xmm15" : : : "memory");
-	if (__builtin_cpu_supports("avx"))
-		__asm__ __volatile__("vzeroall" : : : "memory");
-}
-
 /* A big object, known to the caller by its inverted address only. */
 static __attribute__((noinline)) uintptr_t hidden_object(void)
 {
@@ -102,7 +85,7 @@ static __attribute__((noinline)) bool alive(void)
 {
 	bool yes;
 
-	clean_stack();
+	gct_clean_stack();
 	yes = alive_now();
 	if (gct_long())
 		who_names();
@@ -421,7 +404,7 @@ static __attribute__((noinline)) uint64_t raw_alive_now(struct raw *r)
 
 static __attribute__((noinline)) uint64_t raw_alive(struct raw *r)
 {
-	clean_stack();
+	gct_clean_stack();
 	return raw_alive_now(r);
 }
 
@@ -447,7 +430,7 @@ TEST(each_register)
 
 		memset(&c, 0, sizeof(c));
 		c.size = sizeof(c);
-		clean_stack();
+		gct_clean_stack();
 		ASSERT_EQ(in[i].collect(r.fd, &c, h), 0);
 		h = 0;
 		if (raw_live(&r) != BIG)

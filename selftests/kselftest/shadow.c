@@ -274,15 +274,6 @@ static __attribute__((noinline)) void operation(void)
 	}
 }
 
-/* Overwrite what earlier calls left on the stack below us. */
-static __attribute__((noinline)) void clean_stack(void)
-{
-	volatile char junk[16384];
-
-	for (size_t i = 0; i < sizeof(junk); i++)
-		junk[i] = 0;
-}
-
 static void run(const char *debug, unsigned long ops)
 {
 	struct gca_options o = { .backend = "kernel", .debug = debug, .reserve = 1ULL << 30 };
@@ -313,7 +304,7 @@ static void run(const char *debug, unsigned long ops)
 		gca_store(mut, &root[i], NULL);
 		root_edge[i] = -1;
 	}
-	clean_stack();
+	gct_clean_stack();
 	for (int i = 0; i < 2; i++)
 		collect(0);
 	ASSERT_EQ(gca_stats(arena, &st), 0);

@@ -48,16 +48,6 @@ static void open_with(uint32_t stop, uint32_t flags)
 	ASSERT_TRUE(mut);
 }
 
-static __attribute__((noinline)) void clean_stack(void)
-{
-	volatile char junk[32768];
-
-	for (size_t i = 0; i < sizeof(junk); i++)
-		junk[i] = 0;
-	if (__builtin_cpu_supports("avx"))
-		__asm__ __volatile__("vzeroall" : : : "memory");
-}
-
 /* A new object in the holder's slot; nowhere else but inverted. */
 static __attribute__((noinline)) void fill_slot(void *volatile *slot)
 {
@@ -116,7 +106,7 @@ static void *storer_thread(void *arg)
 			*slot = NULL;
 		else
 			gca_store(m, (void *)(uintptr_t)slot, NULL);
-		clean_stack();
+		gct_clean_stack();
 		clean_registers();
 	}
 	gca_detach(m);
@@ -157,7 +147,7 @@ static void one_store(void *volatile *slot, void (*wait)(void), void (*resolve)(
 		else
 			EXPECT_GE(live(), holder_bytes + BIG);
 	}
-	clean_stack();
+	gct_clean_stack();
 	clean_registers();
 	ASSERT_EQ(gca_collect(arena, 0), 0);
 	EXPECT_EQ(live(), holder_bytes);
@@ -214,7 +204,7 @@ static void store_that_sleeps(uint32_t stop)
 	for (unsigned long i = 0; i < gct_scale(20); i++) {
 		fill_slot(slot);
 		wp_set(UFFDIO_WRITEPROTECT_MODE_WP);
-		clean_stack();
+		gct_clean_stack();
 		one_store(slot, wp_wait, wp_clear);
 	}
 	EXPECT_EQ(nr_seen, gct_scale(20));
@@ -283,7 +273,7 @@ static void store_that_copies(uint32_t stop)
 			pause();
 			_exit(0);
 		}
-		clean_stack();
+		gct_clean_stack();
 		one_store(slot, nothing, nothing);
 		kill(pid, SIGKILL);
 		ASSERT_EQ(waitpid(pid, &status, 0), pid);

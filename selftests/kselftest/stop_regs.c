@@ -246,16 +246,6 @@ static void spin_moving(void)
 
 /* ------------------------------------------------------------------------- the test */
 
-static __attribute__((noinline)) void clean_stack(void)
-{
-	volatile char junk[16384];
-
-	for (size_t i = 0; i < sizeof(junk); i++)
-		junk[i] = 0;
-	if (__builtin_cpu_supports("avx"))
-		__asm__ __volatile__("vzeroall" : : : "memory");
-}
-
 static void become(int state)
 {
 	uint64_t end = gct_now_ms() + 10000ULL * (uint64_t)gct_slow();
@@ -277,9 +267,9 @@ static void *victim_thread(void *arg)
 	while (victim_go != 10)
 		gct_sleep_ms(1);
 	victim_go = 0;
-	clean_stack();
+	gct_clean_stack();
 	victim_spin();
-	clean_stack();
+	gct_clean_stack();
 	victim_state = 11;
 	while (victim_go != 11)
 		gct_sleep_ms(1);

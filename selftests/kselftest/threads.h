@@ -58,15 +58,6 @@ static inline void collect(struct gca_arena *a, unsigned int flags)
 	ASSERT_TRUE(false);
 }
 
-/* Overwrite what earlier calls left on the stack below us. */
-static __attribute__((noinline, unused)) void clean_stack(void)
-{
-	volatile char junk[16384];
-
-	for (size_t i = 0; i < sizeof(junk); i++)
-		junk[i] = 0;
-}
-
 static inline void report(struct gca_arena *a)
 {
 	struct gca_stats s;

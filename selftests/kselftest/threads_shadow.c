@@ -254,7 +254,7 @@ static void *program(void *arg)
 	shadow_collect(p);
 	for (int i = 0; i < ROOTS; i++)
 		drop(p, &p->root[i], &p->root_edge[i]);
-	clean_stack();
+	gct_clean_stack();
 	if (p->number % 2)
 		ASSERT_EQ(gca_detach(p->m), 0);
 	__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
@@ -319,7 +319,7 @@ static void run(enum gca_stop stop, unsigned int nr, const char *debug, unsigned
 	m = attach(arena);
 	for (int i = 0; i < MAILBOXES; i++)
 		gca_store(m, &mailbox[i], NULL);
-	clean_stack();
+	gct_clean_stack();
 	for (int i = 0; i < 3; i++)
 		collect(arena, 0);
 	report(arena);

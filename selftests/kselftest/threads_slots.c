@@ -61,6 +61,34 @@ static void nap(struct sleeper *s)
 	ASSERT_EQ(read(s->wake[0], &c, 1), 1);
 }
 
+/* Threads that run @fn, each with a struct sleeper, which is a root. */
+static struct sleeper *sleepers_start(enum gca_stop stop, void *(*fn)(void *arg))
+{
+	struct sleeper *s;
+
+	arena = open_engine(stop, "checkmark,clobber", GCA_NO_AUTO_COLLECT);
+	s = mmap(NULL, SLEEPERS * sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		 -1, 0);
+	ASSERT_EQ(gca_root_add(arena, s, SLEEPERS * sizeof(*s), GCA_ROOT_PLAIN), 0);
+	for (unsigned int i = 0; i < SLEEPERS; i++) {
+		s[i].number = i + 1;
+		ASSERT_EQ(pipe(s[i].wake), 0);
+		ASSERT_EQ(pipe(s[i].asleep), 0);
+		ASSERT_EQ(pthread_create(&s[i].thread, NULL, fn, &s[i]), 0);
+	}
+	return s;
+}
+
+static void sleepers_end(struct sleeper *s)
+{
+	for (unsigned int i = 0; i < SLEEPERS; i++)
+		pthread_join(s[i].thread, NULL);
+	for (int n = 0; n < 3; n++)
+		collect(arena, 0);
+	report(arena);
+	gca_close(arena);
+}
+
 /*
  * k of the n slots, every other one let go; sleep for three cycles; the rest and
  * more; sleep again; verify all.  Odd ones detach and attach after the first nap.
@@ -100,19 +128,9 @@ static void *sleeper(void *arg)
 
 TEST_ENGINES(k_of_n_and_sleep)
 {
-	struct sleeper *s;
+	struct sleeper *s = sleepers_start(stop, sleeper);
 	char c = 0;
 
-	arena = open_engine(stop, "checkmark,clobber", GCA_NO_AUTO_COLLECT);
-	s = mmap(NULL, SLEEPERS * sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		 -1, 0);
-	ASSERT_EQ(gca_root_add(arena, s, SLEEPERS * sizeof(*s), GCA_ROOT_PLAIN), 0);
-	for (unsigned int i = 0; i < SLEEPERS; i++) {
-		s[i].number = i + 1;
-		ASSERT_EQ(pipe(s[i].wake), 0);
-		ASSERT_EQ(pipe(s[i].asleep), 0);
-		ASSERT_EQ(pthread_create(&s[i].thread, NULL, sleeper, &s[i]), 0);
-	}
 	for (unsigned int round = 0; round < 12; round++) {
 		/* The odd half sleeps; then the even half; each through three cycles. */
 		for (unsigned int half = 0; half < 2; half++) {
@@ -124,12 +142,7 @@ TEST_ENGINES(k_of_n_and_sleep)
 				ASSERT_EQ(write(s[i].wake[1], &c, 1), 1);
 		}
 	}
-	for (unsigned int i = 0; i < SLEEPERS; i++)
-		pthread_join(s[i].thread, NULL);
-	for (int n = 0; n < 3; n++)
-		collect(arena, 0);
-	report(arena);
-	gca_close(arena);
+	sleepers_end(s);
 }
 
 /*
@@ -173,19 +186,9 @@ static void *phases(void *arg)
 
 TEST_ENGINES(every_phase)
 {
-	struct sleeper *s;
+	struct sleeper *s = sleepers_start(stop, phases);
 	char c = 0;
 
-	arena = open_engine(stop, "checkmark,clobber", GCA_NO_AUTO_COLLECT);
-	s = mmap(NULL, SLEEPERS * sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		 -1, 0);
-	ASSERT_EQ(gca_root_add(arena, s, SLEEPERS * sizeof(*s), GCA_ROOT_PLAIN), 0);
-	for (unsigned int i = 0; i < SLEEPERS; i++) {
-		s[i].number = i + 1;
-		ASSERT_EQ(pipe(s[i].wake), 0);
-		ASSERT_EQ(pipe(s[i].asleep), 0);
-		ASSERT_EQ(pthread_create(&s[i].thread, NULL, phases, &s[i]), 0);
-	}
 	for (unsigned int round = 0; round < 8; round++)
 		for (int step = 0; step < 3; step++) {
 			for (unsigned int i = 0; i < SLEEPERS; i++)
@@ -195,12 +198,7 @@ TEST_ENGINES(every_phase)
 			for (unsigned int i = 0; i < SLEEPERS; i++)
 				ASSERT_EQ(write(s[i].wake[1], &c, 1), 1);
 		}
-	for (unsigned int i = 0; i < SLEEPERS; i++)
-		pthread_join(s[i].thread, NULL);
-	for (int n = 0; n < 3; n++)
-		collect(arena, 0);
-	report(arena);
-	gca_close(arena);
+	sleepers_end(s);
 }
 
 TEST_HARNESS_MAIN

@@ -90,7 +90,7 @@ static void *creator(void *arg)
 				gct_note("# %s", gca_strerror());
 			ASSERT_EQ(err, 0);
 			/* No word of ours may be what keeps the list. */
-			clean_stack();
+			gct_clean_stack();
 			for (int n = 0; n < 1000; n++)
 				gca_alloc(m, layout);
 		}
