@@ -158,20 +158,28 @@ static void gca_alternate_stacks(struct gca_thread *t, struct gca_stack *st)
 
 /*
  * The thread is on its alternate signal stack, in a fiber, or on a stack that
- * nobody told us of: its own stack as far as it has grown, the alternate ones, and
- * from the stack pointer to the end of the mapping it is in.
+ * nobody told us of: its own stack from where the library says that it is parked,
+ * else as far as it has grown, the alternate ones, and from the stack pointer to the
+ * end of the stack among the roots, or else of the mapping, that it is in.
  */
 static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_stack *st)
 {
 	const struct gca_mutator *m = &t->core;
+	const struct gcarena_range *r;
 	u64 lo, hi;
 
 	if (gca_mapping(m->stack_hi - sizeof(u64), &lo, &hi))
-		gca_stack_add(st, max(m->stack_lo, lo), m->stack_hi);
+		gca_stack_add(st, gca_stack_low(max(m->stack_lo, lo), m->stack_hi,
+						READ_ONCE(m->shared->stack_sp)), m->stack_hi);
 	gca_alternate_stacks(t, st);
-	if (gca_mapping(sp, &lo, &hi)) {
+	r = gca_roots_stack(t->shell->a, sp);
+	if (r) {
+		lo = r->start;
+		hi = r->start + r->len;
+	}
+	if (r || gca_mapping(sp, &lo, &hi)) {
 		lo = max(lo, ALIGN_DOWN(sp - min(sp, below), sizeof(u64)));
-		gca_stack_add(st, lo, min(lo + GCA_STACK_MAX, hi));
+		gca_stack_add(st, lo, r ? hi : min(lo + GCA_STACK_MAX, hi));
 	}
 }
 

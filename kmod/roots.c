@@ -71,7 +71,7 @@ static struct gcarena_range *gca_ranges_copy(u64 addr, u32 n)
 
 		if (!len || !IS_ALIGNED(start | len, 8) ||
 		    start >= TASK_SIZE_MAX || len > TASK_SIZE_MAX - start ||
-		    r[i].kind > GCARENA_ROOT_PLAIN || r[i].__reserved) {
+		    r[i].kind > GCARENA_ROOT_STACK || r[i].__reserved) {
 			kvfree(r);
 			return ERR_PTR(-EINVAL);
 		}

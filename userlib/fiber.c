@@ -2,15 +2,18 @@
 /*
  * fiber.c: stacks that the program switches between.
  *
- * The whole stack of a fiber is a plain root from creation to destruction, parked or
- * running; a switch saves the registers that a callee must preserve on the stack it
- * leaves, so nothing else has to be scanned.  A thread that is on a fiber still has
- * its own stack scanned whole: the collector sees that the stack pointer is not there.
+ * The stack of a fiber is a root from creation to destruction (GCARENA_ROOT_STACK).
+ * A switch saves the registers that a callee must preserve on the stack it leaves, so
+ * nothing else has to be scanned, and says where they are in a word that the collector
+ * reads: its last one, or for a thread's own stack gcarena_mutator.stack_sp.  While
+ * somebody runs on it, that word is 0 and the stack a root as a whole.
  *
- * The switch is one restartable section whose last instruction loads the new stack
- * pointer: a stop finds a thread on one stack or on the other, with the record of
- * the one it left either old or right.  While marking happens inside stops and parked
- * stacks are scanned from end to end nothing depends on that yet.
+ * The order that this needs: the word of the stack that is entered becomes 0 before
+ * anything happens on it; the word of the stack that is left is set when its registers
+ * are there.  The switch is one restartable section whose last instruction loads the
+ * new stack pointer, so a stop finds a thread on one stack or on the other.  On the
+ * old one with its word set already, it is there with the stack pointer that the word
+ * has, or in a handler below, where the scan of the thread begins.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,13 +27,13 @@
 
 /**
  * struct gca_fiber - a stack
- * @sp: while it is parked
+ * @sp: where the collector finds the stack pointer while it is parked
  * @lo: lowest address; 0: a thread's own stack
  * @hi: its end
  * @arena: whose root it is
  */
 struct gca_fiber {
-	uint64_t sp;
+	uint64_t *sp;
 	uint64_t lo, hi;
 	struct gca_arena *arena;
 };
@@ -118,18 +121,20 @@ struct gca_fiber *gca_fiber_create(struct gca_arena *a, void *stack_lo, void *st
 	f->arena = a;
 	f->lo = lo;
 	f->hi = hi;
+	f->sp = (uint64_t *)hi - 1;
+	*f->sp = 0;
 	/* First a root, then the argument on it. */
-	if (gca_root_add(a, stack_lo, hi - lo, GCA_ROOT_PLAIN)) {
+	if (gcl_root_change(a, stack_lo, hi - lo, GCARENA_ROOT_STACK, true)) {
 		free(f);
 		return NULL;
 	}
-	frame = (uint64_t *)(hi & ~15ULL) - FRAME_WORDS;
+	frame = (uint64_t *)((uintptr_t)f->sp & ~15ULL) - FRAME_WORDS;
 	__asm__ ("stmxcsr %0\n\tfnstcw 4%0" : "=m"(frame[0]));
 	frame[1] = frame[2] = frame[5] = frame[6] = 0;
 	frame[3] = (uintptr_t)arg;
 	frame[4] = (uintptr_t)fn;
 	frame[7] = (uintptr_t)gcl_fiber_entry;
-	f->sp = (uintptr_t)frame;
+	__atomic_store_n(f->sp, (uintptr_t)frame, __ATOMIC_RELEASE);
 	return f;
 }
 
@@ -141,26 +146,28 @@ struct gca_fiber *gca_fiber_thread(struct gca_mutator *m)
 		p->fiber = calloc(1, sizeof(*p->fiber));
 		if (!p->fiber)
 			gcl_fail(ENOMEM, "gca_fiber_thread: no memory");
+		else
+			p->fiber->sp = (uint64_t *)&m->area->stack_sp;
 	}
 	return p->fiber;
 }
 
 void gca_fiber_switch(struct gca_mutator *m, struct gca_fiber *from, struct gca_fiber *to)
 {
-	uint64_t sp = to->sp;
+	uint64_t sp = *to->sp;
 
 	/* Not parked any more: a second switch to it would be one into the void. */
-	to->sp = 0;
-	gcl_fiber_swap(&from->sp, &sp, m->rseq);
+	__atomic_store_n(to->sp, 0, __ATOMIC_RELAXED);
+	gcl_fiber_swap(from->sp, &sp, m->rseq);
 }
 
 int gca_fiber_destroy(struct gca_fiber *f)
 {
 	if (!f->lo)
 		return gcl_fail(EINVAL, "gca_fiber_destroy: a thread's own stack goes with the thread");
-	if (!f->sp)
+	if (!*f->sp)
 		return gcl_fail(EBUSY, "gca_fiber_destroy: the fiber runs");
-	if (gca_root_remove(f->arena, (void *)f->lo, f->hi - f->lo, GCA_ROOT_PLAIN))
+	if (gcl_root_change(f->arena, (void *)f->lo, f->hi - f->lo, GCARENA_ROOT_STACK, false))
 		return -1;
 	free(f);
 	return 0;

@@ -246,7 +246,7 @@ struct gca_fiber;
 #define GCA_FIBER_STACK_MIN	4096	/* where stops are made by signals: 16 KiB */
 
 /**
- * gca_fiber_create() - a stack to switch to, a plain root as a whole
+ * gca_fiber_create() - a stack to switch to, a root
  * @arena: whose root it is
  * @stack_lo: lowest address, without guard page
  * @stack_hi: its end

@@ -176,6 +176,7 @@ int gcl_stop_install(int sig);
 void gcl_stop_wait(struct gcl_mutator *m);
 
 /* roots.c */
+int gcl_root_change(struct gca_arena *a, const void *start, size_t len, uint32_t kind, bool add);
 int gcl_roots_refresh(struct gca_arena *a, uint64_t *adds);
 bool gcl_roots_missed(struct gca_arena *a, uint64_t adds);
 void gcl_roots_free(struct gca_arena *a);

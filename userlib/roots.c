@@ -325,30 +325,30 @@ bool gcl_roots_missed(struct gca_arena *a, uint64_t adds)
 
 /* ------------------------------------------------------------ the program's */
 
-static int check_range(const char *who, const void *start, size_t len, unsigned int flags)
+static const char *who(bool add)
 {
-	if (flags & ~GCA_ROOT_PLAIN)
-		return gcl_fail(EINVAL, "%s: flags %#x are not known", who, flags);
+	return add ? "gca_root_add" : "gca_root_remove";
+}
+
+static int check_range(const void *start, size_t len, bool add)
+{
 	if (!len || ((uintptr_t)start | len) % 8 || (uintptr_t)start + len < len)
 		return gcl_fail(EINVAL, "%s: start and length must be multiples of 8, length more than 0",
-				who);
+				who(add));
 	return 0;
 }
 
-static int change(struct gca_arena *a, const void *start, size_t len, unsigned int flags, bool add)
+/* Add or remove a range of a GCARENA_ROOT_ kind. */
+int gcl_root_change(struct gca_arena *a, const void *start, size_t len, uint32_t kind, bool add)
 {
-	struct gcarena_range r = {
-		.start = (uintptr_t)start,
-		.len = len,
-		.kind = flags & GCA_ROOT_PLAIN ? GCARENA_ROOT_PLAIN : GCARENA_ROOT_BARRIERED,
-	};
+	struct gcarena_range r = { .start = (uintptr_t)start, .len = len, .kind = kind };
 	struct gcl_signals sigs;
 	uint32_t i;
 	int err;
 
 	if (gcl_dead(a))
 		return -1;
-	if (check_range(add ? "gca_root_add" : "gca_root_remove", start, len, flags))
+	if (check_range(start, len, add))
 		return -1;
 	sigs = gcl_lock(a);
 	for (i = 0; i < a->added.n && !same_range(&a->added.range[i], &r); i++)
@@ -368,9 +368,16 @@ static int change(struct gca_arena *a, const void *start, size_t len, unsigned i
 	if (err == -ENOENT)
 		return gcl_fail(ENOENT, "gca_root_remove: this range was not added with these flags");
 	if (err)
-		return gcl_fail(-err, "%s: %s", add ? "gca_root_add" : "gca_root_remove",
-				strerror(-err));
+		return gcl_fail(-err, "%s: %s", who(add), strerror(-err));
 	return 0;
+}
+
+static int change(struct gca_arena *a, const void *start, size_t len, unsigned int flags, bool add)
+{
+	if (flags & ~GCA_ROOT_PLAIN)
+		return gcl_fail(EINVAL, "%s: flags %#x are not known", who(add), flags);
+	return gcl_root_change(a, start, len, flags ? GCARENA_ROOT_PLAIN : GCARENA_ROOT_BARRIERED,
+			       add);
 }
 
 int gca_root_add(struct gca_arena *a, const void *start, size_t len, unsigned int flags)
@@ -412,7 +419,8 @@ int gca_roots(struct gca_arena *a, struct gca_root *roots, int room)
 	for (i = 0; i < a->added.n; i++) {
 		r = &a->added.range[i];
 		list_one(roots, room, &n, r->start, r->start + r->len,
-			 r->kind == GCARENA_ROOT_PLAIN ? GCA_ROOT_PLAIN : 0);
+			 r->kind == GCARENA_ROOT_PLAIN ? GCA_ROOT_PLAIN :
+			 r->kind == GCARENA_ROOT_STACK ? GCA_ROOT_STACK : 0);
 	}
 	for (m = a->mutators; m; m = m->next) {
 		list_one(roots, room, &n, m->attach.stack_lo, m->attach.stack_hi, GCA_ROOT_STACK);

@@ -286,6 +286,19 @@ static void check_range(struct gca_arena *a, u64 start, u64 end, bool ran)
 	}
 }
 
+static void check_plain(struct gca_arena *a, const struct gcarena_range *r, bool ran)
+{
+	u64 lo = r->start, end = r->start + r->len, sp;
+
+	if (r->kind == GCARENA_ROOT_STACK) {
+		if (ran)
+			return;
+		if (check_read(a, &sp, end - sizeof(sp), 1))
+			lo = gca_stack_low(lo, end, sp);
+	}
+	check_range(a, lo, end, ran);
+}
+
 /* Objects that were too deep to be entered: enter every one reached, again. */
 static void check_deep(struct gca_arena *a)
 {
@@ -321,9 +334,9 @@ static void check_deep(struct gca_arena *a)
 /**
  * gca_check_run() - inside the termination stop: walk and compare
  * @a: arena
- * @ran: threads have run since the begin stop.  Stacks are not looked at then: a
- *	frame made since may show, in words it has not written, what was dead at
- *	the snapshot
+ * @ran: threads have run since the begin stop.  Stacks, parked ones too, are not
+ *	looked at then: a frame made since may show, in words it has not written or
+ *	has done with, what was dead at the snapshot
  */
 void gca_check_run(struct gca_arena *a, bool ran)
 {
@@ -347,8 +360,7 @@ void gca_check_run(struct gca_arena *a, bool ran)
 	ck->reports = 0;
 
 	for (i = 0; roots && i < roots->n; i++)
-		check_range(a, roots->range[i].start, roots->range[i].start + roots->range[i].len,
-			    ran);
+		check_plain(a, &roots->range[i], ran);
 	list_for_each_entry(m, &a->mutators, link) {
 		memset(&s, 0, sizeof(s));
 		if (gca_port_stack(a, m, &s))

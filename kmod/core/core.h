@@ -661,6 +661,7 @@ int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count, u32 *flags);
 int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
 
 /* roots.c */
+const struct gcarena_range *gca_roots_stack(const struct gca_arena *a, u64 sp);
 int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 nr_add,
 		     const struct gcarena_range *del, u32 nr_del);
 

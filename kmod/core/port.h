@@ -58,6 +58,12 @@ struct gca_stack {
 	unsigned int nr_regs;
 };
 
+/** gca_stack_low() - where a stack that may be parked begins, if its owner says @sp */
+static inline u64 gca_stack_low(u64 lo, u64 hi, u64 sp)
+{
+	return sp > lo && sp < hi ? ALIGN_DOWN(sp, sizeof(u64)) : lo;
+}
+
 /** gca_stack_add() - one more area; there is room */
 static inline void gca_stack_add(struct gca_stack *s, u64 lo, u64 hi)
 {

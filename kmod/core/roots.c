@@ -13,6 +13,8 @@
  * so a cycle keeps working on the set it began with while the program adds and
  * removes.
  *
+ * A stack that is parked is scanned from where its last word says.
+ *
  * Everything is scanned conservatively: any aligned word may be a pointer, to
  * the start, the inside or the end of an object.
  */
@@ -38,7 +40,7 @@ static int range_check(const struct gcarena_range *r)
 {
 	u64 end;
 
-	if (r->__reserved || r->kind > GCARENA_ROOT_PLAIN || !r->len ||
+	if (r->__reserved || r->kind > GCARENA_ROOT_STACK || !r->len ||
 	    (r->start | r->len) % 8 || check_add_overflow(r->start, r->len, &end) ||
 	    end > U64_MAX - 4096)
 		return -EINVAL;
@@ -295,6 +297,33 @@ static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
 	return err ?: !gca_port_stack_same(a, m);
 }
 
+/**
+ * gca_roots_stack() - the stack among the roots of this cycle that @sp is in, or NULL
+ * @a: arena
+ * @sp: address
+ *
+ * For ports, while the world is stopped.  Where other ranges begin within a stack,
+ * it may not be found.
+ */
+const struct gcarena_range *gca_roots_stack(const struct gca_arena *a, u64 sp)
+{
+	const struct gca_roots *r = a->cycle_roots;
+	u32 lo = 0, hi = r ? r->n : 0;
+
+	while (lo < hi) {
+		u32 mid = (lo + hi) / 2;
+
+		if (r->range[mid].start <= sp)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo || r->range[lo - 1].kind != GCARENA_ROOT_STACK ||
+	    sp - r->range[lo - 1].start >= r->range[lo - 1].len)
+		return NULL;
+	return &r->range[lo - 1];
+}
+
 /* Which range does job @j belong to? */
 static u32 range_of_job(const struct gca_roots *r, u32 j)
 {
@@ -311,13 +340,28 @@ static u32 range_of_job(const struct gca_roots *r, u32 j)
 	return lo;
 }
 
+/* From where on is the stack @r in use?  Unreadable: as a whole, and be told so again. */
+static int stack_low(struct gca_worker *w, const struct gcarena_range *r, u64 *lo)
+{
+	u64 at = r->start + r->len - sizeof(u64), sp = 0;
+	int err;
+
+	err = gca_port_copy_nofault(w->arena, &sp, at, sizeof(sp));
+	if (err && !w->faulting)
+		return 1;
+	if (err)
+		gca_port_copy(w->arena, &sp, at, sizeof(sp));
+	*lo = gca_stack_low(r->start, r->start + r->len, sp);
+	return 0;
+}
+
 static int job_run(struct gca_worker *w, u32 j)
 {
 	const struct gca_roots *r = w->arena->cycle_roots;
 	struct gca_arena *a = w->arena;
 	const struct gcarena_range *range;
 	struct gca_mutator *m;
-	u64 off;
+	u64 lo, hi, in_use;
 	u32 i;
 	int err;
 
@@ -336,9 +380,15 @@ static int job_run(struct gca_worker *w, u32 j)
 	}
 	i = range_of_job(r, j);
 	range = &r->range[i];
-	off = (u64)(j - r->first_job[i]) * GCA_ROOT_BLOCK;
-	return gca_roots_scan_range(w, range->start + off,
-				    min_t(u64, GCA_ROOT_BLOCK, range->len - off));
+	lo = range->start + (u64)(j - r->first_job[i]) * GCA_ROOT_BLOCK;
+	hi = min(lo + GCA_ROOT_BLOCK, range->start + range->len);
+	if (range->kind == GCARENA_ROOT_STACK) {
+		err = stack_low(w, range, &in_use);
+		if (err)
+			return err;
+		lo = max(lo, in_use);
+	}
+	return lo < hi ? gca_roots_scan_range(w, lo, hi - lo) : 0;
 }
 
 static void job_finish(struct gca_arena *a, u32 j, int err)

@@ -109,7 +109,6 @@ static void *runner(void *arg)
 TEST_ENGINES(parked_and_passed_on)
 {
 	pthread_t t[THREADS];
-	pthread_attr_t attr;
 	struct gca_stats s;
 	char *stacks;
 	bool all = false;
@@ -117,22 +116,17 @@ TEST_ENGINES(parked_and_passed_on)
 	arena = open_engine(stop, "checkmark,clobber", 0);
 	layout = gca_layout_of(arena, struct node, next);
 	wanted = gct_scale(80);
-	/* Each a mapping of its own, or the kernel would find the neighbours of one that runs. */
-	stacks = mmap(NULL, FIBERS * 2 * STACK, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stacks = mmap(NULL, FIBERS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		      -1, 0);
 	for (int i = 0; i < FIBERS; i++) {
 		pthread_mutex_init(&task[i].lock, NULL);
 		task[i].number = (uint64_t)i + 1;
-		mprotect(stacks + 2 * i * STACK, STACK, PROT_NONE);
-		task[i].fiber = gca_fiber_create(arena, stacks + (2 * i + 1) * STACK,
-						 stacks + (2 * i + 2) * STACK, fiber, &task[i]);
+		task[i].fiber = gca_fiber_create(arena, stacks + i * STACK,
+						 stacks + (i + 1) * STACK, fiber, &task[i]);
 		ASSERT_TRUE(task[i].fiber);
 	}
-	/* A thread's own stack is scanned whole while it runs a fiber: a small one. */
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 65536);
 	for (uintptr_t i = 0; i < THREADS; i++)
-		ASSERT_EQ(pthread_create(&t[i], &attr, runner, (void *)(i + 1)), 0);
+		ASSERT_EQ(pthread_create(&t[i], NULL, runner, (void *)(i + 1)), 0);
 	while (!all) {
 		all = true;
 		collect(arena, 0);
@@ -151,6 +145,79 @@ TEST_ENGINES(parked_and_passed_on)
 	report(arena);
 	ASSERT_EQ(gca_stats(arena, &s), 0);
 	EXPECT_LE(s.live_bytes, 65536);
+	gca_close(arena);
+}
+
+#define BURIED		64
+
+/* Pointers that only dead stack holds when this has returned, far below. */
+static __attribute__((__noinline__)) void bury(struct gca_mutator *m)
+{
+	void *volatile held[512] = { NULL };
+
+	for (int i = 0; i < BURIED; i++) {
+		held[i] = gca_alloc_noscan(m, 4096);
+		ASSERT_TRUE(held[i]);
+	}
+}
+
+static void digger(void *arg)
+{
+	struct task *t = arg;
+	void *volatile kept;
+
+	bury(t->m);
+	kept = gca_alloc_noscan(t->m, 8192);
+	gca_fiber_switch(t->m, t->fiber, t->back);
+	t->turns = (uintptr_t)kept;
+	gca_fiber_switch(t->m, t->fiber, t->back);
+}
+
+static void collector(void *arg)
+{
+	struct task *t = arg;
+
+	collect(arena, 0);
+	gca_fiber_switch(t->m, t->fiber, t->back);
+}
+
+static struct gca_fiber *new_fiber(void (*fn)(void *arg), struct task *t)
+{
+	char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	t->fiber = gca_fiber_create(arena, stack, stack + STACK, fn, t);
+	if (!t->fiber)
+		_exit(4);
+	return t->fiber;
+}
+
+/*
+ * A parked stack is a root from its stack pointer on: what is below keeps nothing.
+ * That of a fiber, and that of a thread that runs one.
+ */
+TEST_ENGINES(dead_words_keep_nothing)
+{
+	struct task *t = &task[0];
+	struct gca_fiber *one;
+	struct gca_stats s;
+
+	arena = open_engine(stop, "checkmark", 0);
+	t->m = attach(arena);
+	t->back = gca_fiber_thread(t->m);
+	one = new_fiber(digger, t);
+	gca_fiber_switch(t->m, t->back, one);
+	collect(arena, 0);
+	ASSERT_EQ(gca_stats(arena, &s), 0);
+	EXPECT_GE(s.live_bytes, 8192);
+	EXPECT_LE(s.live_bytes, BURIED / 4 * 4096);
+	bury(t->m);
+	gca_fiber_switch(t->m, t->back, new_fiber(collector, t));
+	ASSERT_EQ(gca_stats(arena, &s), 0);
+	EXPECT_GE(s.live_bytes, 8192);
+	EXPECT_LE(s.live_bytes, BURIED / 4 * 4096);
+	t->fiber = one;
+	gca_fiber_switch(t->m, t->back, one);
+	EXPECT_TRUE(t->turns);
 	gca_close(arena);
 }
 

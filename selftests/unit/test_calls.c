@@ -33,7 +33,7 @@ static void test_root_errors(void **state)
 		{ { at + 4, 64, 0, 0 }, -EINVAL },
 		{ { at, 63, 0, 0 }, -EINVAL },
 		{ { at, 0, 0, 0 }, -EINVAL },
-		{ { at, 64, 2, 0 }, -EINVAL },
+		{ { at, 64, GCARENA_ROOT_STACK + 1, 0 }, -EINVAL },
 		{ { at, 64, U32_MAX, 0 }, -EINVAL },
 		{ { at, 64, 0, 1 }, -EINVAL },
 		{ { ~0ULL - 63, 128, 0, 0 }, -EINVAL },
@@ -115,6 +115,48 @@ static void test_root_blocks(void **state)
 	world_close(w);
 	test_free(big);
 	test_free(small);
+}
+
+/*
+ * A stack is scanned from where its last word says, whole if that is no address in
+ * it; and a stack pointer is found to be in it.
+ */
+static void test_root_stack(void **state)
+{
+	enum { WORDS = 2 * GCA_ROOT_BLOCK / 8 };
+	struct world *w = small_world(GCARENA_DEBUG_CHECKMARK);
+	u64 *stack = test_calloc(WORDS, 8), lo = (u64)stack, hi = lo + WORDS * 8, addr[WORDS / 4096];
+	struct gcarena_range r = { lo, WORDS * 8, GCARENA_ROOT_STACK, 0 };
+	struct { u64 sp; u32 from; } at[] = {
+		{ 0, 0 }, { lo, 0 }, { lo - 8, 0 }, { hi, 0 }, { ~0ULL, 0 }, { lo + 8, 1 },
+		{ lo + 15, 1 }, { lo + 3 * 4096 * 8, 3 }, { lo + GCA_ROOT_BLOCK, 8 },
+		{ lo + GCA_ROOT_BLOCK + 8, 9 }, { hi - 16, 16 }, { hi - 8, 16 },
+	};
+	u32 i, n;
+
+	assert_int_equal(gca_roots_update(&w->a, &r, 1, NULL, 0), 0);
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		for (n = 0; n < ARRAY_SIZE(addr); n++)
+			stack[4096 * n] = (addr[n] = world_alloc(w, 64, GCARENA_NOSCAN, 0)) + 8;
+		stack[WORDS - 1] = at[i].sp;
+		world_hooks.miss_roots = i % 2;
+		world_collect(w);
+		for (n = 0; n < ARRAY_SIZE(addr); n++)
+			assert_int_equal(world_holds(w, addr[n]), n >= at[i].from);
+		assert_int_equal(world_held(w), ARRAY_SIZE(addr) - at[i].from);
+		memset(stack, 0, WORDS * 8);
+		world_collect(w);
+		assert_int_equal(world_held(w), 0);
+	}
+	w->a.cycle_roots = w->a.roots;
+	assert_null(gca_roots_stack(&w->a, lo - 1));
+	assert_ptr_equal(gca_roots_stack(&w->a, lo), gca_roots_stack(&w->a, hi - 1));
+	assert_int_equal(gca_roots_stack(&w->a, lo)->start, lo);
+	assert_null(gca_roots_stack(&w->a, hi));
+	w->a.cycle_roots = NULL;
+	assert_int_equal(gca_roots_update(&w->a, NULL, 0, &r, 1), 0);
+	world_close(w);
+	test_free(stack);
 }
 
 /* A range that goes, or comes, while marking is scanned first. */
@@ -575,6 +617,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_root_errors),
 		cmocka_unit_test(test_root_blocks),
+		cmocka_unit_test(test_root_stack),
 		cmocka_unit_test(test_roots_while_marking),
 		cmocka_unit_test(test_roots_beside_termination),
 		cmocka_unit_test(test_refused_stop),

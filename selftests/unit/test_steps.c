@@ -829,7 +829,7 @@ static void test_roots_errors(void **state)
 		r[2] = range(word + 2, 8);
 		r[2].start += i == 0 ? 4 : 0;
 		r[2].len += i == 1 ? 4 : i == 2 ? -8 : 0;
-		r[2].kind = i == 3 ? GCARENA_ROOT_PLAIN + 1 : 0;
+		r[2].kind = i == 3 ? GCARENA_ROOT_STACK + 1 : 0;
 		r[2].__reserved = i == 4;
 		r[2].start = i == 5 ? ~7ULL : r[2].start;
 		r[2].len = i == 6 ? ~7ULL : r[2].len;

@@ -196,6 +196,8 @@ struct gcarena_slot {
  * @critical: nesting count of critical sections, for threads without rseq
  * @assist_balance: bytes this thread may allocate before it must assist
  * @nr_slots: slots in @slot; slot 0 is always empty
+ * @stack_sp: while the thread runs on another stack than the one of ATTACH: from
+ *	where on that one is in use; 0: not known, or it runs there
  * @current_slot: slot to allocate from, for each span class; 0: none, REFILL.
  *	The thread moves it along gcarena_slot.next
  * @ring: old values of overwritten pointers, put before the overwriting store
@@ -203,6 +205,7 @@ struct gcarena_slot {
  * @__pad0: none
  * @__pad1: none
  * @__pad2: none
+ * @__pad3: none
  *
  * The thread may write everything.  The kernel trusts nothing here: a bad tail
  * voids the cycle, a bad free index is replaced by the last good one.
@@ -212,7 +215,9 @@ struct gcarena_mutator {
 	__u32 critical;
 	__s64 assist_balance;
 	__u32 nr_slots;
-	__u32 __pad0[11];
+	__u32 __pad0;
+	__u64 stack_sp;
+	__u32 __pad3[8];
 	__u32 ring_head;
 	__u32 __pad1[15];
 	__u16 current_slot[GCARENA_NR_SPAN_CLASSES];
@@ -403,8 +408,19 @@ struct gcarena_layout {
 
 #define GCARENA_ROOT_BARRIERED	0	/* written by gca_store only */
 #define GCARENA_ROOT_PLAIN	1	/* written by ordinary stores */
+#define GCARENA_ROOT_STACK	2	/* a stack that threads switch to and from */
 
-/** struct gcarena_range - @start, @len in bytes (multiples of 8), GCARENA_ROOT_* */
+/**
+ * struct gcarena_range - one range of the root set
+ * @start: address, a multiple of 8
+ * @len: bytes, a multiple of 8
+ * @kind: GCARENA_ROOT_*
+ * @__reserved: zero
+ *
+ * The last word of a GCARENA_ROOT_STACK says from which address on the stack is in
+ * use while nobody runs on it.  If it is not an address of the range (0: somebody
+ * runs on it) the whole range is.
+ */
 struct gcarena_range {
 	__u64 start, len;
 	__u32 kind, __reserved;

@@ -323,16 +323,21 @@ static bool mapping_of(u64 addr, u64 *lo, u64 *hi)
 
 /*
  * On the alternate signal stack, which may have been set after the attach, or on
- * one of the program's own making: to the end of its mapping, as the module does,
- * and the thread's own stack whole, as far as it has grown.
+ * one of the program's own making: to the end of it or its mapping, as the module
+ * does, and the thread's own stack from where it is parked or as far as it has grown.
  */
-static void other_stack(const struct gca_mutator *m, u64 sp, struct gca_stack *s)
+static void other_stack(struct gca_arena *a, const struct gca_mutator *m, u64 sp,
+			struct gca_stack *s)
 {
+	const struct gcarena_range *r = gca_roots_stack(a, sp);
 	u64 start = ALIGN_DOWN(sp - GCA_RED_ZONE, 8UL), lo, hi;
 
-	gca_stack_add(s, mapping_of(m->stack_hi - 8, &lo, &hi) ? max(m->stack_lo, lo) : m->stack_lo,
+	lo = mapping_of(m->stack_hi - 8, &lo, &hi) ? max(m->stack_lo, lo) : m->stack_lo;
+	gca_stack_add(s, gca_stack_low(lo, m->stack_hi, READ_ONCE(m->shared->stack_sp)),
 		      m->stack_hi);
-	if (mapping_of(sp, &lo, &hi))
+	if (r)
+		gca_stack_add(s, max(start, r->start), r->start + r->len);
+	else if (mapping_of(sp, &lo, &hi))
 		gca_stack_add(s, start, min_t(u64, start + GCA_STACK_MAX, hi));
 	else if (sp >= m->altstack_lo && sp < m->altstack_hi)
 		gca_stack_add(s, start, m->altstack_hi);	/* no /proc here */
@@ -345,7 +350,7 @@ GCA_WEAK int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct g
 	if (!w)
 		return 0;
 	if (w->sp < m->stack_lo || w->sp >= m->stack_hi)
-		other_stack(m, w->sp, s);
+		other_stack(a, m, w->sp, s);
 	else
 		gca_stack_add(s, w->sp - GCA_RED_ZONE, m->stack_hi);
 	s->nr_regs = w->nr_regs;
