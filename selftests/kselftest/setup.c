@@ -307,7 +307,7 @@ TEST_F(arena, roots_refuse)
 {
 	uint64_t here = 4096 * 1024;
 	const struct gcarena_range bad[] = {
-		{ here, 0, 0, 0 }, { here, 4, 0, 0 }, { here + 4, 8, 0, 0 }, { here, 8, 2, 0 },
+		{ here, 0, 0, 0 }, { here, 4, 0, 0 }, { here + 4, 8, 0, 0 }, { here, 8, 3, 0 },
 		{ here, 8, UINT32_MAX, 0 }, { here, 8, 0, 1 },
 		{ UINT64_MAX - 7, 8, 0, 0 }, { UINT64_MAX - 15, 8, 0, 0 }, { 8, UINT64_MAX - 7, 0, 0 },
 		{ 1ULL << 56, 8, 0, 0 }, { (1ULL << 56) - 4096, 8192, 0, 0 },
