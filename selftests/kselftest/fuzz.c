@@ -223,7 +223,7 @@ TEST_F(arena, everything_at_random)
 			ASSERT_EQ(raw_ioctl(self->bad.fd, GCARENA_IOC_DETACH, &d), 0);
 			/* The old mapping goes on being scribbled on; a new one beside it. */
 			raw_attach_fill(&self->bad.attach);
-			ASSERT_EQ(raw_ioctl(self->bad.fd, GCARENA_IOC_ATTACH, &self->bad.attach), 0);
+			ASSERT_EQ(raw_attach_ioctl(self->bad.fd, &self->bad.attach), 0);
 			if (mmap(self->bad.m, self->bad.attach.map_size, PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_FIXED, self->bad.fd,
 				 (off_t)self->bad.attach.map_offset) == MAP_FAILED)

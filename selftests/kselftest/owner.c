@@ -377,6 +377,19 @@ static pid_t sharer_new(int (*fn)(void *), struct sharer *s)
 }
 
 /* What is anybody's who has the memory, what is the other thread's, what is its own. */
+/* As raw_attach_ioctl(), without the C library: a place of its own beside the owner's. */
+static long sharer_attach(int fd, struct gcarena_attach *a)
+{
+	long err = call_ioctl(fd, GCARENA_IOC_ATTACH, a);
+
+	if (!err) {
+		raw_mine[RAW_MINE - 1].fd = fd;
+		raw_mine[RAW_MINE - 1].id = a->id;
+		raw_nr_mine = RAW_MINE;
+	}
+	return err;
+}
+
 static int meddle(void *arg)
 {
 	struct sharer *s = arg;
@@ -399,7 +412,7 @@ static int meddle(void *arg)
 			return 3;
 		if (call_ioctl(fd, GCARENA_IOC_COLLECT, &c) || c.result != GCARENA_RESULT_DONE)
 			return 4;
-		if (call_ioctl(fd, GCARENA_IOC_ATTACH, &a))
+		if (sharer_attach(fd, &a))
 			return 5;
 		q.id = a.id;
 		d.id = a.id;
@@ -423,7 +436,7 @@ static int take_over(void *arg)
 	int fd = s->r->fd;
 	char byte;
 
-	if (sharer_begin(s) || call_ioctl(fd, GCARENA_IOC_ATTACH, &s->attach))
+	if (sharer_begin(s) || sharer_attach(fd, &s->attach))
 		return 1;
 	q.id = s->attach.id;
 	if (call_ioctl(fd, GCARENA_IOC_REFILL, &q))
@@ -511,7 +524,7 @@ static int spin(void *arg)
 	struct sharer *s = arg;
 	struct gcarena_detach d = { .size = sizeof(d) };
 
-	if (sharer_begin(s) || call_ioctl(s->r->fd, GCARENA_IOC_ATTACH, &s->attach))
+	if (sharer_begin(s) || sharer_attach(s->r->fd, &s->attach))
 		return 1;
 	d.id = s->attach.id;
 	while (!s->end)

@@ -58,7 +58,7 @@ static int one_call(struct side *s, unsigned long i)
 		return raw_create(s->r->fd, RAW_RESERVE, &create);
 	case ATTACH:
 		raw_attach_fill(&attach);
-		err = raw_ioctl(s->r->fd, GCARENA_IOC_ATTACH, &attach);
+		err = raw_attach_ioctl(s->r->fd, &attach);
 		if (!err)
 			s->r->attach.id = attach.id;
 		return err;

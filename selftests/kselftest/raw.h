@@ -131,6 +131,84 @@ static inline void raw_attach_fill(struct gcarena_attach *a)
 	memset(&a->id, RAW_POISON, sizeof(*a) - offsetof(struct gcarena_attach, id));
 }
 
+/* --------------------------------------------------------- threads that are held */
+
+/*
+ * What the calling thread is attached to, for its handler of the stop signal.  By value:
+ * a test does as it likes with its struct raw.  What is gone is refused, and that is all.
+ */
+#define RAW_MINE	8
+
+static __thread struct { volatile int fd; volatile uint32_t id; } raw_mine[RAW_MINE];
+static __thread volatile unsigned int raw_nr_mine;
+
+/*
+ * What the library does for the signal engine: a handler that parks.  It leaves errno
+ * alone, which may be another process's, too (owner.c).
+ */
+static inline void raw_on_stop(int sig)
+{
+	(void)sig;
+	for (unsigned int i = 0; i < raw_nr_mine && i < RAW_MINE; i++) {
+		struct gcarena_settle s = {
+			.size = sizeof(s), .flags = GCARENA_SETTLE_PARK, .id = raw_mine[i].id,
+		};
+		long ret;
+
+		__asm__ __volatile__("syscall" : "=a"(ret)
+				     : "a"(SYS_ioctl), "D"(raw_mine[i].fd),
+				       "S"(GCARENA_IOC_SETTLE), "d"(&s)
+				     : "rcx", "r11", "memory");
+	}
+}
+
+/* The calling thread is attached.  A stop that comes before this is only postponed. */
+static inline void raw_is_mine(int fd, uint32_t id)
+{
+	unsigned int i = raw_nr_mine % RAW_MINE;
+
+	raw_mine[i].fd = fd;
+	raw_mine[i].id = id;
+	raw_nr_mine++;
+}
+
+static inline void raw_handle_stop(int flags)
+{
+	struct sigaction sa = { .sa_handler = raw_on_stop, .sa_flags = SA_RESTART | flags };
+
+	sigfillset(&sa.sa_mask);
+	sigaction(SIGURG, &sa, NULL);
+}
+
+static inline void raw_mask_stop(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGURG);
+	pthread_sigmask(how, &set, NULL);
+}
+
+static inline int raw_attach_ioctl(int fd, struct gcarena_attach *a)
+{
+	int err;
+
+	raw_mask_stop(SIG_BLOCK);
+	err = raw_ioctl(fd, GCARENA_IOC_ATTACH, a);
+	if (!err)
+		raw_is_mine(fd, a->id);
+	raw_mask_stop(SIG_UNBLOCK);
+	return err;
+}
+
+/* Is this process held by signals, if it asks for nothing? */
+static inline bool raw_by_signal(int fd)
+{
+	struct gcarena_info i = { .size = sizeof(i) };
+
+	return !raw_ioctl(fd, GCARENA_IOC_INFO, &i) && i.engine == GCARENA_ENGINE_SIGNAL;
+}
+
 static inline int raw_attach_slots(struct raw *r, uint32_t nr_slots)
 {
 	struct gcarena_attach *a = &r->attach;
@@ -139,7 +217,9 @@ static inline int raw_attach_slots(struct raw *r, uint32_t nr_slots)
 
 	raw_attach_fill(a);
 	a->nr_slots = nr_slots;
-	err = raw_ioctl(r->fd, GCARENA_IOC_ATTACH, a);
+	if (raw_by_signal(r->fd))
+		raw_handle_stop(0);
+	err = raw_attach_ioctl(r->fd, a);
 	if (err)
 		return err;
 	p = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
@@ -285,6 +365,46 @@ static inline int gct_file_write(const char *path, const char *text)
 }
 
 #define gct_param_path(name)	"/sys/module/gcarena/parameters/" name
+
+/* What the parameter 'stop' is; by enum gcarena_engine, NONE: auto. */
+static inline int gct_stop_param(void)
+{
+	char buf[16] = "";
+	int fd = open(gct_param_path("stop"), O_RDONLY);
+
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
+		buf[0] = 0;
+	close(fd);
+	switch (buf[0]) {
+	case 's':
+		return GCARENA_ENGINE_SIGNAL;
+	case 't':
+		return GCARENA_ENGINE_TASKWORK;
+	default:
+		return GCARENA_ENGINE_NONE;
+	}
+}
+
+/* Must the module, as it is built and set, refuse @flags, GCARENA_CREATE_*? */
+static inline bool gct_engine_refused(uint32_t flags)
+{
+	struct gcarena_info i = { .size = sizeof(i) };
+	int fd = raw_open(), only = gct_stop_param();
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(raw_ioctl(fd, GCARENA_IOC_INFO, &i), 0);
+	close(fd);
+	if (flags & GCARENA_CREATE_TASKWORK)
+		return only == GCARENA_ENGINE_SIGNAL || !(i.features & GCARENA_F_STOP_TASKWORK);
+	return flags & GCARENA_CREATE_SIGNAL && only == GCARENA_ENGINE_TASKWORK;
+}
+
+/* A test that needs the engine @flags is skipped for no other reason than this. */
+static inline void gct_want_engine(uint32_t flags)
+{
+	if (gct_engine_refused(flags))
+		SKIP("the module does not have, or is told not to use, this engine");
+}
 
 /* Live arenas of all users. */
 static inline long gct_arenas(void)

@@ -111,6 +111,86 @@ TEST(create_refuses)
 	close(fd);
 }
 
+/* The engine of a process that asks for @wish while the parameter is @only. */
+static void engine_of(uint32_t wish, int only, bool work)
+{
+	uint32_t plain = only == GCARENA_ENGINE_SIGNAL || !work ? GCARENA_ENGINE_SIGNAL :
+			 GCARENA_ENGINE_TASKWORK;
+	struct gcarena_create c = { .size = sizeof(c), .flags = wish, .reserve = RAW_RESERVE };
+	struct gcarena_info i = { .size = sizeof(i) };
+	uint32_t other = wish == GCARENA_CREATE_SIGNAL ? GCARENA_CREATE_TASKWORK :
+			 GCARENA_CREATE_SIGNAL;
+	struct raw r = { .fd = raw_open() };
+	int fd = raw_open();
+
+	ASSERT_EQ(raw_ioctl(r.fd, GCARENA_IOC_INFO, &i), 0);
+	EXPECT_EQ(i.engine, plain);
+	if ((wish == GCARENA_CREATE_SIGNAL && only == GCARENA_ENGINE_TASKWORK) ||
+	    (wish == GCARENA_CREATE_TASKWORK && plain == GCARENA_ENGINE_SIGNAL)) {
+		EXPECT_TRUE(gct_engine_refused(wish));
+		EXPECT_EQ(raw_ioctl(r.fd, GCARENA_IOC_CREATE, &c), -EOPNOTSUPP);
+		return;
+	}
+	EXPECT_FALSE(gct_engine_refused(wish));
+	ASSERT_EQ(raw_ioctl(r.fd, GCARENA_IOC_CREATE, &c), 0);
+	r.heap_size = c.heap_size;
+	r.heap_offset = c.heap_offset;
+	r.control_offset = c.control_offset;
+	ASSERT_EQ(raw_map(&r), 0);
+	EXPECT_EQ(r.control->engine, GCARENA_ENGINE_NONE);
+	ASSERT_EQ(raw_attach(&r), 0);
+	if (wish)
+		plain = wish == GCARENA_CREATE_SIGNAL ? GCARENA_ENGINE_SIGNAL :
+			GCARENA_ENGINE_TASKWORK;
+	EXPECT_EQ(r.control->engine, plain);
+	EXPECT_EQ(raw_collect(&r, 0, NULL), 0);
+	/* Another arena may ask for this one, or for nothing. */
+	if (plain == GCARENA_ENGINE_SIGNAL)
+		other = GCARENA_CREATE_TASKWORK;
+	EXPECT_EQ(create_with(fd, offsetof(struct gcarena_create, flags), other, 4),
+		  gct_engine_refused(other) ? -EOPNOTSUPP : -EBUSY);
+	EXPECT_EQ(create_with(fd, offsetof(struct gcarena_create, flags), 0, 4), 0);
+}
+
+/* Whatever the module was told: each value of its parameter, each wish, each a process. */
+TEST(create_engine)
+{
+	static const char *const name[] = { "auto", "signal", "taskwork" };
+	const uint32_t wish[] = { 0, GCARENA_CREATE_SIGNAL, GCARENA_CREATE_TASKWORK };
+	struct gcarena_info i = { .size = sizeof(i) };
+	int fd = raw_open(), was = gct_stop_param();
+	bool work;
+
+	ASSERT_EQ(raw_ioctl(fd, GCARENA_IOC_INFO, &i), 0);
+	work = i.features & GCARENA_F_STOP_TASKWORK;
+	EXPECT_EQ(create_with(fd, offsetof(struct gcarena_create, flags),
+			      GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK, 4), -EINVAL);
+	for (int only = 0; only < 3; only++) {
+		int err = gct_file_write(gct_param_path("stop"), name[only]);
+
+		if (only == GCARENA_ENGINE_TASKWORK && !work) {
+			EXPECT_EQ(err, -EOPNOTSUPP);
+			continue;
+		}
+		EXPECT_EQ(err, 0);
+		for (int k = 0; k < 3; k++) {
+			int status;
+			pid_t pid = fork();
+
+			if (!pid) {
+				engine_of(wish[k], only, work);
+				_exit(gct_failed);
+			}
+			EXPECT_EQ(waitpid(pid, &status, 0), pid);
+			if (status)
+				gct_note("# stop=%s, flags %u", name[only], wish[k]);
+			EXPECT_EQ(status, 0);
+		}
+	}
+	EXPECT_EQ(gct_file_write(gct_param_path("stop"), name[was]), 0);
+	close(fd);
+}
+
 /* ---------------------------------------------------------- ATTACH, DETACH */
 
 TEST_F(arena, attach_twice)

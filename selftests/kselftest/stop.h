@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * stop.h: threads that are held, by plain system calls: the engine of an arena, and
- * what the library does for the signal engine: a handler that parks.
+ * stop.h: threads that are held, by plain system calls: the engine of an arena.
  *
  * A test of both engines is a function of GCARENA_CREATE_*, named by BOTH().
  */
@@ -18,35 +17,7 @@ gct_register(n##_taskwork, #n "_taskwork", run_##n##_taskwork)		\
 gct_register(n##_signal, #n "_signal", run_##n##_signal)		\
 static void n(uint32_t engine)
 
-/* What the calling thread is attached to; read by its own handler. */
-static __thread struct raw *volatile stop_mine[4];
-
-static inline void stop_on_signal(int sig)
-{
-	int saved = errno;
-
-	(void)sig;
-	for (int i = 0; i < 4; i++) {
-		struct raw *r = stop_mine[i];
-		struct gcarena_settle s = { .size = sizeof(s), .flags = GCARENA_SETTLE_PARK };
-
-		if (!r || !r->control->stop)
-			continue;
-		s.id = r->attach.id;
-		raw_ioctl(r->fd, GCARENA_IOC_SETTLE, &s);
-	}
-	errno = saved;
-}
-
-static inline void stop_handle(int flags)
-{
-	struct sigaction sa = { .sa_handler = stop_on_signal, .sa_flags = SA_RESTART | flags };
-
-	sigfillset(&sa.sa_mask);
-	sigaction(SIGURG, &sa, NULL);
-}
-
-/* An arena, created and mapped; the test is skipped if it cannot have the engine. */
+/* An arena, created and mapped; the test is skipped if the engine is rightly refused. */
 static inline void stop_arena(struct raw *r, uint32_t engine)
 {
 	struct gcarena_create c = { .size = sizeof(c), .flags = engine, .reserve = RAW_RESERVE };
@@ -57,45 +28,30 @@ static inline void stop_arena(struct raw *r, uint32_t engine)
 	ASSERT_GE(r->fd, 0);
 	err = raw_ioctl(r->fd, GCARENA_IOC_CREATE, &c);
 	if (err == -EOPNOTSUPP)
-		SKIP("the module does not have, or is told not to use, this engine");
+		gct_want_engine(engine);
 	ASSERT_EQ(err, 0);
+	ASSERT_FALSE(gct_engine_refused(engine));
 	r->id = c.id;
 	r->heap_size = c.heap_size;
 	r->heap_offset = c.heap_offset;
 	r->control_offset = c.control_offset;
 	ASSERT_EQ(raw_map(r), 0);
 	if (engine != GCARENA_CREATE_TASKWORK)
-		stop_handle(0);
+		raw_handle_stop(0);
 }
 
-static inline void stop_mask(int how)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGURG);
-	pthread_sigmask(how, &set, NULL);
-}
-
-/* Attach the calling thread to @arena; @mine is its own copy, which its handler reads. */
+/* Attach the calling thread to @arena; @mine is its own copy. */
 static inline int stop_attach_flags(struct raw *mine, const struct raw *arena, uint32_t flags)
 {
 	struct gcarena_attach *a = &mine->attach;
-	int err, i = 0;
 	void *p;
+	int err;
 
 	*mine = *arena;
 	raw_attach_fill(a);
 	a->flags = flags;
 	a->nr_slots = GCARENA_SLOTS_MIN;
-	/* A signal that comes before the handler knows waits until it does. */
-	stop_mask(SIG_BLOCK);
-	err = raw_ioctl(mine->fd, GCARENA_IOC_ATTACH, a);
-	while (!err && stop_mine[i])
-		i++;
-	if (!err)
-		stop_mine[i] = mine;
-	stop_mask(SIG_UNBLOCK);
+	err = raw_attach_ioctl(mine->fd, a);
 	if (err)
 		return err;
 	p = mmap(NULL, a->map_size, PROT_READ | PROT_WRITE, MAP_SHARED, mine->fd,
@@ -113,13 +69,10 @@ static inline int stop_attach(struct raw *mine, const struct raw *arena)
 
 static inline int stop_detach(struct raw *mine)
 {
-	int err = raw_detach(mine);
-
-	for (int i = 0; i < 4; i++)
-		if (stop_mine[i] == mine)
-			stop_mine[i] = NULL;
-	return err;
+	return raw_detach(mine);
 }
+
+#define stop_handle	raw_handle_stop
 
 static inline int stop_collect_within(struct raw *r, uint64_t ms, uint32_t flags,
 				      struct gcarena_collect *c)
