@@ -91,6 +91,7 @@ static int gca_begin(struct gca_shell *s, const struct gca_order *o)
 	int ret;
 
 	begin.until = GCA_UNTIL_MARKING;
+	begin.lazy = true;
 	for (tries = 0; tries < GCA_LIBRARY_TRIES; tries++) {
 		ret = gca_serve_look(s, GCARENA_SERVE_REFRESH);
 		if (ret < 0)

@@ -95,6 +95,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	struct gca_order o = {
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
+		.lazy = true,
 		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
 	};
 	int ret = -ENODEV;

@@ -173,7 +173,7 @@ static struct gca_thread *gca_thread_new(struct gca_shell *s, const struct gcare
 	t->shell = s;
 	t->file = get_file(file);
 	t->task = get_task_struct(current);
-	t->regs = kvzalloc(2 * gca_regs_bytes(), GFP_KERNEL_ACCOUNT);
+	t->regs = kvzalloc(3 * gca_regs_bytes(), GFP_KERNEL_ACCOUNT);
 	if (!t->regs)
 		goto err;
 	ret = gca_pages_init(&t->pages, gca_mutator_bytes(nr_slots));
@@ -293,7 +293,11 @@ int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 		return ret;
 	c->copied = true;	/* there is no reply */
 	t = gca_thread_mine(s, arg->id);
-	ret = t ? gca_mutator_detach(&t->core) : -EPERM;
+	ret = t ? 0 : -EPERM;
+	if (t) {
+		gca_roots_self(&t->core);	/* a root that goes is scanned first */
+		ret = gca_mutator_detach(&t->core);
+	}
 	if (!ret)
 		gca_thread_unlink(s, t);
 	mutex_unlock(&s->cycle_lock);

@@ -195,20 +195,14 @@ static bool gca_may_sigreturn(const struct pt_regs *regs)
 	return (long)regs->orig_ax == -1 || regs->orig_ax == __NR_rt_sigreturn;
 }
 
-int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
+/* @late: it is on its way into the kernel or through it, and its registers may change. */
+static void gca_describe(struct gca_thread *t, const void *words, bool late, struct gca_stack *st)
 {
-	struct gca_thread *t = m->port;
-	const struct pt_regs *regs = t->regs;
+	const struct gca_mutator *m = &t->core;
+	const struct pt_regs *regs = words;
 	u64 below = GCA_RED_ZONE;
-	bool late;
-	int ret;
 
-	/* acquire: before the registers; 0: it is in the callback, and they are final */
-	late = smp_load_acquire(&t->queued);
-	ret = gca_regs_read(t, t->regs);
-	if (ret)
-		return gca_task_ours(t->task, t->shell->mm) ? -EAGAIN : -ESRCH;
-	st->regs = t->regs;
+	st->regs = words;
 	st->nr_regs = gca_regs_bytes() / sizeof(u64);
 	/* Building a signal's frame it changes some registers before the stack pointer. */
 	late = late && (gca_may_sigreturn(regs) ||
@@ -224,6 +218,32 @@ int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack 
 	} else {
 		gca_other_stack(t, regs->sp, below, st);
 	}
+}
+
+int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
+{
+	struct gca_thread *t = m->port;
+	bool late;
+	int ret;
+
+	/* acquire: before the registers; 0: it is in the callback, and they are final */
+	late = smp_load_acquire(&t->queued);
+	ret = gca_regs_read(t, t->regs);
+	if (ret)
+		return gca_task_ours(t->task, t->shell->mm) ? -EAGAIN : -ESRCH;
+	gca_describe(t, t->regs, late, st);
+	return 0;
+}
+
+/* Into a copy of its own: a worker may be using the other two. */
+int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
+{
+	struct gca_thread *t = m->port;
+	void *words = t->regs + 2 * gca_regs_bytes();
+
+	if (gca_regs_read(t, words))
+		return -ESRCH;
+	gca_describe(t, words, false, st);
 	return 0;
 }
 

@@ -38,6 +38,11 @@
  *
  * The release is a store-release of stop_rel, read by an acquire.
  *
+ * The release may come before all stacks have been captured (core/roots.c): then a
+ * thread captures its own, gca_capture(), before it leaves the callback or one of our
+ * calls.  No thread gets to user mode in another way: with task work each stop arms
+ * all, and with signals who is not inside has not been held.
+ *
  * The callback always makes the thread restart the critical section that it may be
  * in, also when the stop is over: a section that read "no barrier" and then faulted
  * may have slept through a whole stop without being preempted (review-kernel D1.2).
@@ -60,6 +65,27 @@
 
 /* How a held thread sleeps: a kill ends it, and the system may be suspended meanwhile. */
 #define GCA_HELD	(TASK_KILLABLE | TASK_FREEZABLE)
+
+/*
+ * gca_capture() - let the caller go only with its stack captured
+ *
+ * The begin stop may have left that for later (core/roots.c).  Nothing if the caller is
+ * being killed, or has become another program: then it has no stack of ours.
+ */
+static void gca_capture(struct gca_thread *t)
+{
+	struct gca_shell *s = t->shell;
+
+	if (likely(!READ_ONCE(t->core.owes)) || current->mm != s->mm ||
+	    fatal_signal_pending(current))
+		return;
+	if (!gca_shell_tryget(s)) {
+		WRITE_ONCE(t->core.owes, 0);	/* nobody collects there any more */
+		return;
+	}
+	gca_roots_self(&t->core);
+	gca_shell_put(s);
+}
 
 /** gca_stopping() - is a stop of this arena under way? */
 static bool gca_stopping(const struct gca_shell *s)
@@ -98,6 +124,7 @@ static void gca_hold_callback(struct callback_head *work)
 	if (current->mm == s->mm && gca_stopping(s))
 		wait_event_state(s->hold_wq, !gca_stopping(s) || gca_shell_dying(s),
 				 GCA_HELD);
+	gca_capture(t);
 	gca_thread_put(t);	/* its last reference may go, and with it the file's */
 }
 
@@ -177,9 +204,49 @@ void gca_inside_enter(struct gca_process *p)
 		wake_up(&p->arrive_wq);
 }
 
-/** gca_inside_leave() - the opposite; not while a stop is under way, but if killed */
+/* One of the caller's mutators that owes its stack, or NULL. */
+static struct gca_thread *gca_owing(struct gca_process *p)
+{
+	struct gca_thread *t, *found = NULL;
+	struct gca_task *gt;
+
+	spin_lock(&p->tasks_lock);
+	gt = gca_task_find(p, current);
+	if (gt)
+		list_for_each_entry(t, &gt->threads, on_task)
+			if (READ_ONCE(t->core.owes))
+				found = t;
+	if (found)
+		refcount_inc(&found->refs);
+	spin_unlock(&p->tasks_lock);
+	return found;
+}
+
+/* Of all arenas that the caller is attached to: several may have been stopped. */
+static void gca_capture_all(struct gca_process *p)
+{
+	struct gca_thread *t;
+	bool done;
+
+	do {
+		t = gca_owing(p);
+		if (!t)
+			return;
+		gca_capture(t);
+		done = !READ_ONCE(t->core.owes);
+		gca_thread_put(t);
+	} while (done);
+}
+
+/**
+ * gca_inside_leave() - the opposite; not while a stop is under way, but if killed
+ * @p: the process
+ *
+ * Inside until its stack is captured, which is as good as held.
+ */
 void gca_inside_leave(struct gca_process *p)
 {
+	gca_capture_all(p);
 	while (gca_set_inside(p, false)) {
 		smp_mb();	/* pairs with the one in gca_port_stop(): see the top */
 		if (likely(!atomic_read(&p->signal_stops)))
@@ -189,6 +256,7 @@ void gca_inside_leave(struct gca_process *p)
 		wake_up(&p->arrive_wq);
 		if (wait_event_state(p->hold_wq, !atomic_read(&p->signal_stops), GCA_HELD))
 			return;
+		gca_capture_all(p);
 	}
 }
 

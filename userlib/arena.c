@@ -466,6 +466,8 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->workers = r.workers;
 	s->worker_ns = r.worker_ns;
 	s->coordinator_ns = r.coordinator_ns;
+	s->self_scans = r.self_scans;
+	s->self_ns = r.self_ns;
 	s->backend = a->be->name;
 	s->engine = gcl_engine_name(a);
 	return 0;

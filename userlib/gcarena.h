@@ -324,6 +324,7 @@ struct gca_stats {
 	uint64_t postponed_stops, hold_ns_max, hold_ns_total, stop_ns_p50, stop_ns_p99;
 	uint64_t held_threads, held_asleep;
 	uint64_t threads, workers, worker_ns, coordinator_ns;
+	uint64_t self_scans, self_ns;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */
 };

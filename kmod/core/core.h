@@ -297,7 +297,9 @@ struct gca_twin {
  * @altstack_hi: its end
  * @tls_lo: of static TLS and thread descriptor, or 0
  * @tls_hi: its end
- * @epoch: control-page epoch up to which the stack has been scanned
+ * @job: number of its stack's root job in this cycle
+ * @owes: epoch of the cycle that its stack must be captured for before it executes
+ *	another user instruction; 0: none.  See gca_roots_self()
  * @newborn: a large object whose address the thread has not been told yet, or 0
  * @port: the port's own
  */
@@ -317,7 +319,8 @@ struct gca_mutator {
 	u64 stack_lo, stack_hi;
 	u64 altstack_lo, altstack_hi;
 	u64 tls_lo, tls_hi;
-	u64 epoch;
+	u32 job;
+	u64 owes;
 	u64 newborn;
 	void *port;
 };
@@ -439,6 +442,7 @@ enum gca_mark_mode {
 	GCA_MARK_COLLECT,	/* COLLECT's caller */
 	GCA_MARK_SERVE,		/* the pager */
 	GCA_MARK_WORKER,
+	GCA_MARK_SELF,		/* a thread, its own stack */
 	GCA_NR_MARK_MODES,
 };
 
@@ -461,7 +465,9 @@ enum gca_mark_mode {
  * @postponed: stops given up because a thread was not held in time
  * @hold_ns_max: longest time from the beginning of a stop until all were held
  * @hold_ns_total: of all stops
- * @mark_ns: time of marking, by COLLECT's callers [0], by pagers [1], by workers [2]
+ * @mark_ns: time of marking, by COLLECT's callers [0], by pagers [1], by workers [2],
+ *	by threads on their own stacks [3]
+ * @self_scans: stacks scanned by their own threads
  * @sweep_ns: time of gca_sweep_finish()
  * @marked_objects: by all cycles
  * @marked_bytes: by all cycles
@@ -484,7 +490,7 @@ struct gca_totals {
 	atomic64_t mark_ns[GCA_NR_MARK_MODES];
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
-	atomic64_t missed, leaves, overflows;
+	atomic64_t missed, leaves, overflows, self_scans;
 	u64 root_bytes;
 	u64 check_found;
 };
@@ -540,8 +546,12 @@ struct gca_totals {
  * @job_bytes: of the memory behind @job_state and @job_mutator
  * @nr_jobs: root jobs of the running cycle
  * @nr_range_jobs: of them, blocks of ranges; the rest are stacks
- * @next_job: next one to be claimed
+ * @next_job: next range job to be claimed
+ * @next_stack: next stack job
+ * @stacks_open: may workers claim stack jobs?
+ * @stacks_lazy: the world runs meanwhile: who cannot scan one leaves it
  * @jobs_done: how many are done
+ * @ranges_done: of them, blocks of ranges
  * @jobs_missed: how many are to be done again
  * @heap_live: bytes marked by the last cycle, plus bytes handed out since
  * @cycle_marked: bytes marked by the running cycle
@@ -614,7 +624,8 @@ struct gca_arena {
 	struct gca_mutator **job_mutator;
 	size_t job_bytes;
 	u32 nr_jobs, nr_range_jobs;
-	atomic_t next_job, jobs_done, jobs_missed;
+	atomic_t next_job, next_stack, jobs_done, ranges_done, jobs_missed;
+	bool stacks_open, stacks_lazy;
 
 	/* accounting and triggers */
 	atomic64_t heap_live;
@@ -661,6 +672,7 @@ int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count, u32 *flags);
 int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
 
 /* roots.c */
+void gca_roots_self(struct gca_mutator *m);
 const struct gcarena_range *gca_roots_stack(const struct gca_arena *a, u64 sp);
 int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 nr_add,
 		     const struct gcarena_range *del, u32 nr_del);
@@ -678,6 +690,9 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
  * @alone: lent, and nothing else can mark: it need not be atomic
+ * @lazy: stacks are left to be captured before resume, where the order ends with the
+ *	world running and marking not done: the port sees to it that each thread
+ *	calls gca_roots_self() before it executes another user instruction
  * @timeout_ns: age limit; when it has passed the cycle is void
  */
 struct gca_order {
@@ -685,6 +700,7 @@ struct gca_order {
 	bool forced;
 	bool lent;
 	bool alone;
+	bool lazy;
 	u64 timeout_ns;
 };
 

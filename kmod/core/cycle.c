@@ -12,8 +12,9 @@
  *     c. *Begin stop*: close the gate, wait for open operations, hold the threads.
  *     d. Snapshot: snap := free index in each cached span.  From here on what is
  *        allocated is black; what existed is white.  Phase mark, barrier on.
- *     e. Capture: plain roots, stacks and registers are scanned before any
- *        thread runs again.
+ *     e. Capture: plain roots are scanned before any thread runs again; each
+ *        stack with its registers before its own thread does: in the stop too, or,
+ *        where the world is to run while marking, later (roots.c).
  *  2. Mark.  Grey objects are scanned until none is left.
  *     In this release the world stays stopped meanwhile (Go's gcstoptheworld=1).
  *     Workers mark, or the thread that asked for the cycle does (gca_order.lent);
@@ -327,7 +328,7 @@ static bool mark_by_workers(struct gca_arena *a, enum gca_work work)
 			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
 		if (gca_give_up(a))
 			return false;
-	} while (all ? gca_work_left(a, 0) : (u32)atomic_read(&a->jobs_done) < a->nr_jobs);
+	} while (all ? gca_work_left(a, 0) : gca_roots_left(a));
 	return true;
 }
 
@@ -345,7 +346,7 @@ static bool mark_by_self(struct gca_worker *w, enum gca_work work)
 			return false;
 		if (gca_give_up(a))
 			return false;
-	} while (all ? gca_work_left(a, 1) : (u32)atomic_read(&a->jobs_done) < a->nr_jobs);
+	} while (all ? gca_work_left(a, 1) : gca_roots_left(a));
 	return true;
 }
 
@@ -380,10 +381,12 @@ static bool drain_rings(struct gca_worker *w)
 static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fresh)
 {
 	enum gca_work work = o->until == GCA_UNTIL_MARKING ? GCA_WORK_ROOTS : GCA_WORK_MARK;
+	bool lazy = o->lazy && work == GCA_WORK_ROOTS, ok = true;
 	u64 began = gca_port_now();
 	struct gca_worker w;
-	bool ok = true;
 
+	if (fresh ? lazy : work == GCA_WORK_MARK)
+		gca_roots_open(a, !fresh);
 	gca_worker_init(&w, a, o->alone, GCA_MARK_COLLECT);
 	w.may_fault = o->lent;
 	if (fresh)
@@ -397,9 +400,22 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 		ok = mark_by_workers(a, work);
 	if (!ok)
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
+	else if (fresh && lazy)
+		gca_roots_owe(a);
 	if (o->lent)
 		atomic64_add(gca_port_now() - began - w.waited_ns,
 			     &a->totals.mark_ns[GCA_MARK_COLLECT]);
+}
+
+/*
+ * The world runs again, and stacks have been left for later: workers take those that
+ * they find before their threads do, and leave what they cannot scan just now.
+ */
+static void capture(struct gca_arena *a)
+{
+	WRITE_ONCE(a->work, GCA_WORK_ROOTS);
+	gca_port_run_workers(a);
+	WRITE_ONCE(a->work, GCA_WORK_NONE);
 }
 
 /* ------------------------------------------------------ mark termination, 3 */
@@ -526,6 +542,8 @@ int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 	else if (o->until != GCA_UNTIL_MARKING)
 		cycle_end(a, o->forced, !fresh);
 	start_world(a);
+	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !READ_ONCE(a->void_reason))
+		capture(a);
 
 	/* A void cycle's markers may be late: cycle_clear() waits for them first. */
 	if (a->phase == GCARENA_PHASE_OFF && !a->marks_dirty)

@@ -11,6 +11,10 @@ int gca_roots_begin(struct gca_arena *a);
 void gca_roots_fini(struct gca_arena *a);
 void gca_roots_release(struct gca_arena *a);
 bool gca_roots_mark(struct gca_worker *w);
+bool gca_roots_there(struct gca_arena *a);
+bool gca_roots_left(struct gca_arena *a);
+void gca_roots_open(struct gca_arena *a, bool stacks);
+void gca_roots_owe(struct gca_arena *a);
 bool gca_roots_missed(struct gca_worker *w);
 int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len);
 

@@ -152,6 +152,16 @@ int gca_port_backoff(struct gca_arena *a, u64 ns);
  */
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
 
+/**
+ * gca_port_stack_self() - the same of the calling thread, which need not be held
+ * @a: arena
+ * @m: the caller's; another may be describing it meanwhile
+ * @s: zeroed
+ *
+ * Return: 0; -ESRCH if the caller is on its way out.
+ */
+int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
+
 /*
  * gca_port_mutator_get() - keep a mutator and what hangs at it from being freed
  *

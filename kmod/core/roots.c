@@ -8,6 +8,13 @@
  * state says when it is, and a job that met a page which was not there is done
  * again, with faults on, by a thread of the owner.
  *
+ * The begin stop scans the ranges.  Stacks may be left for later (gca_order.lazy),
+ * if only none of their threads executes a user instruction before its own has been
+ * captured: a worker does it, or the thread itself on its way out of the kernel,
+ * gca_roots_self(), whoever is first.  The thread waits for no worker; both may do it,
+ * which is harmless.  A worker's scan of a stack counts only if the thread has not
+ * gone on meanwhile: if it has, the job is done already, by the thread.
+ *
  * Job numbers of ranges are base indices: range r has jobs first_job[r] ..
  * first_job[r + 1] - 1.  The set of ranges is immutable and replaced as a whole,
  * so a cycle keeps working on the set it began with while the program adds and
@@ -272,29 +279,39 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
 	return 0;
 }
 
+static int scan_stack(struct gca_worker *w, const struct gca_mutator *m,
+		      const struct gca_stack *s)
+{
+	unsigned int i;
+	int err = 0;
+
+	gca_grey_conservative(w, s->regs, s->nr_regs);
+	for (i = 0; i < s->nr_areas && !err; i++)
+		err = gca_roots_scan_range(w, s->area[i].lo, s->area[i].hi - s->area[i].lo);
+	if (!err && m->tls_lo < m->tls_hi)
+		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo);
+	return err;
+}
+
 /*
- * Scan a held thread.  The scan counts only if the thread has not moved
- * meanwhile (review-2, 3): else the job is done again.
+ * Scan a held thread, or one that has not been let go.  The scan counts only if the
+ * thread has not moved meanwhile (review-2, 3): else the job is done again.
  */
 static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
 {
 	/* acquire: 0: the thread has been told, so the address is in its memory */
 	u64 newborn = smp_load_acquire(&m->newborn);
-	struct gca_arena *a = w->arena;
 	struct gca_stack s = {};
-	unsigned int i;
 	int err;
 
 	gca_grey_conservative(w, &newborn, 1);
-	err = gca_port_stack(a, m, &s);
+	err = gca_port_stack(w->arena, m, &s);
 	if (err)
-		return err == -ESRCH ? 0 : 1;
-	gca_grey_conservative(w, s.regs, s.nr_regs);
-	for (i = 0; i < s.nr_areas && !err; i++)
-		err = gca_roots_scan_range(w, s.area[i].lo, s.area[i].hi - s.area[i].lo);
-	if (!err && m->tls_lo < m->tls_hi)
-		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo);
-	return err ?: !gca_port_stack_same(a, m);
+		return err == -ESRCH ? 0 : -EAGAIN;
+	err = scan_stack(w, m, &s);
+	if (!err && !gca_port_stack_same(w->arena, m))
+		err = -EAGAIN;
+	return err;
 }
 
 /**
@@ -391,16 +408,66 @@ static int job_run(struct gca_worker *w, u32 j)
 	return lo < hi ? gca_roots_scan_range(w, lo, hi - lo) : 0;
 }
 
+/*
+ * A claimed job has been run.  Its thread may have done it meanwhile, gca_roots_self():
+ * then it is done, and what we found may be of a later time and does not count.
+ */
 static void job_finish(struct gca_arena *a, u32 j, int err)
 {
-	if (err)
+	bool later = err == -EAGAIN && READ_ONCE(a->stacks_lazy), ours;
+	u8 state = !err ? GCA_JOB_DONE : later ? GCA_JOB_TODO : GCA_JOB_MISSED;
+
+	if (state == GCA_JOB_MISSED)
 		atomic_inc(&a->jobs_missed);
 	/* What the job greyed, and the count, before the state that says so. */
-	smp_store_release(&a->job_state[j], err ? GCA_JOB_MISSED : GCA_JOB_DONE);
-	if (!err)
-		atomic_inc(&a->jobs_done);
-	else
+	ours = cmpxchg(&a->job_state[j], GCA_JOB_CLAIMED, state) == GCA_JOB_CLAIMED;
+	if (state == GCA_JOB_MISSED && !ours)
+		atomic_dec(&a->jobs_missed);
+	else if (state == GCA_JOB_MISSED)
 		gca_port_missed(a);
+	if (state != GCA_JOB_DONE || !ours)
+		return;
+	if (j < a->nr_range_jobs)
+		atomic_inc(&a->ranges_done);
+	atomic_inc(&a->jobs_done);
+}
+
+/** gca_roots_there() - is there a root job for one worker more? */
+bool gca_roots_there(struct gca_arena *a)
+{
+	return (u32)atomic_read(&a->next_job) < READ_ONCE(a->nr_range_jobs) ||
+	       (READ_ONCE(a->stacks_open) &&
+		(u32)atomic_read(&a->next_stack) < READ_ONCE(a->nr_jobs));
+}
+
+/** gca_roots_left() - are root jobs that may be done not done yet? */
+bool gca_roots_left(struct gca_arena *a)
+{
+	return a->stacks_open ? (u32)atomic_read(&a->jobs_done) < a->nr_jobs :
+				(u32)atomic_read(&a->ranges_done) < a->nr_range_jobs;
+}
+
+/* A job that nobody has taken: ranges first, then stacks if they may be done. */
+static bool job_take(struct gca_arena *a, u32 *j)
+{
+	if ((u32)atomic_read(&a->next_job) < a->nr_range_jobs) {
+		*j = atomic_fetch_add(1, &a->next_job);
+		if (*j < a->nr_range_jobs)
+			return true;
+	}
+	if (!READ_ONCE(a->stacks_open) || (u32)atomic_read(&a->next_stack) >= a->nr_jobs)
+		return false;
+	*j = atomic_fetch_add(1, &a->next_stack);
+	return *j < a->nr_jobs;
+}
+
+/* One that is not done: a stack's own thread may have been quicker. */
+static bool job_claim(struct gca_arena *a, u32 *j)
+{
+	while (job_take(a, j))
+		if (cmpxchg(&a->job_state[*j], GCA_JOB_TODO, GCA_JOB_CLAIMED) == GCA_JOB_TODO)
+			return true;
+	return false;
 }
 
 /** gca_roots_mark() - do root jobs until none is left.  Return: false if told to give up */
@@ -409,16 +476,102 @@ bool gca_roots_mark(struct gca_worker *w)
 	struct gca_arena *a = w->arena;
 	u32 j;
 
-	while ((u32)atomic_read(&a->next_job) < a->nr_jobs) {
-		j = atomic_fetch_add(1, &a->next_job);
-		if (j >= a->nr_jobs)
-			break;
-		WRITE_ONCE(a->job_state[j], GCA_JOB_CLAIMED);
+	while (job_claim(a, &j)) {
 		job_finish(a, j, job_run(w, j));
 		if (gca_give_up(a))
 			return false;
 	}
 	return true;
+}
+
+/* ------------------------------------------------- stacks that are left for later */
+
+/*
+ * gca_roots_owe() - at the end of the begin stop: each thread owes its stack
+ *
+ * Not earlier: what a thread finds on its stack can be greyed when the snapshot has
+ * been made.  From now on workers may do it, too, with the world running.
+ */
+void gca_roots_owe(struct gca_arena *a)
+{
+	struct gca_mutator *m;
+
+	WRITE_ONCE(a->stacks_lazy, true);
+	WRITE_ONCE(a->stacks_open, true);
+	list_for_each_entry(m, &a->mutators, link)
+		/* Snapshot and jobs; pairs with gca_roots_self(). */
+		smp_store_release(&m->owes, a->epoch);
+}
+
+/*
+ * Is this stack still to be done?  Of a cycle that is over there is nothing, and no
+ * table of jobs: it goes under the lock, gca_roots_release().
+ */
+static bool self_owes(struct gca_mutator *m, u64 epoch)
+{
+	struct gca_arena *a = m->arena;
+	bool owes;
+
+	gca_spin_lock(&a->mutators_lock);
+	owes = a->job_mutator && READ_ONCE(a->epoch) == epoch && !READ_ONCE(a->void_reason) &&
+	       READ_ONCE(a->job_state[m->job]) != GCA_JOB_DONE;
+	gca_spin_unlock(&a->mutators_lock);
+	return owes;
+}
+
+static void self_scan(struct gca_mutator *m, u64 epoch)
+{
+	struct gca_arena *a = m->arena;
+	u64 t = gca_port_now();
+	struct gca_worker w;
+	struct gca_stack s = {};
+	u8 was;
+	int err = 0;
+
+	/*
+	 * Counted, then looked: not done, so the cycle is not over, and it will not
+	 * end before we are counted out.  (Who sets the state to done is counted
+	 * before and leaves after: gca_work_left() cannot have seen all jobs done and
+	 * no marker, and we the state of before.)
+	 */
+	gca_worker_init(&w, a, false, GCA_MARK_SELF);
+	w.faulting = true;
+	if (!self_owes(m, epoch))
+		goto out;
+	gca_grey_conservative(&w, &m->newborn, 1);
+	if (!gca_port_stack_self(a, m, &s))
+		err = scan_stack(&w, m, &s);
+	if (err)
+		goto out;	/* the cycle is void */
+	was = xchg(&a->job_state[m->job], GCA_JOB_DONE);
+	if (was == GCA_JOB_MISSED)
+		atomic_dec(&a->jobs_missed);
+	if (was != GCA_JOB_DONE)
+		atomic_inc(&a->jobs_done);
+	atomic64_inc(&a->totals.self_scans);
+out:
+	gca_worker_fini(&w);
+	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[GCA_MARK_SELF]);
+}
+
+/**
+ * gca_roots_self() - capture the calling thread's own stack, if it owes that
+ * @m: the caller's; it does not detach meanwhile
+ *
+ * Before the thread executes a user instruction after a begin stop that left stacks
+ * for later, and before it detaches.  Faults and sleeps.  On return the stack has been
+ * captured, or the cycle is over.
+ */
+void gca_roots_self(struct gca_mutator *m)
+{
+	u64 epoch;
+
+	/* acquire: pairs with gca_roots_owe(); 0: what a worker read, it has read */
+	while ((epoch = smp_load_acquire(&m->owes))) {
+		self_scan(m, epoch);
+		/* Another cycle may have begun since: then once more. */
+		cmpxchg(&m->owes, epoch, 0);
+	}
 }
 
 /** gca_roots_missed() - do missed jobs again, in the owner's context with faults on */
@@ -490,6 +643,15 @@ int gca_roots_prepare(struct gca_arena *a)
 	return 0;
 }
 
+/** gca_roots_open() - in a stop, before roots are marked: may stacks be done, too? */
+void gca_roots_open(struct gca_arena *a, bool stacks)
+{
+	WRITE_ONCE(a->stacks_lazy, false);
+	WRITE_ONCE(a->stacks_open, stacks);
+	/* Those that were put back; nobody is at work. */
+	atomic_set(&a->next_stack, a->nr_range_jobs);
+}
+
 /*
  * gca_roots_begin() - in the begin stop: the jobs of this cycle
  *
@@ -503,11 +665,17 @@ int gca_roots_begin(struct gca_arena *a)
 	if (a->nr_mutators != threads || a->roots != a->cycle_roots)
 		return -EAGAIN;
 	memset(a->job_state, GCA_JOB_TODO, a->nr_jobs);
+	gca_spin_lock(&a->mutators_lock);
 	a->job_mutator = (struct gca_mutator **)(a->job_state + ALIGN(a->nr_jobs, 8));
-	list_for_each_entry(m, &a->mutators, link)
+	list_for_each_entry(m, &a->mutators, link) {
+		m->job = a->nr_range_jobs + i;
 		a->job_mutator[i++] = m;
+	}
+	gca_spin_unlock(&a->mutators_lock);
 	atomic_set(&a->next_job, 0);
 	atomic_set(&a->jobs_done, 0);
+	atomic_set(&a->ranges_done, 0);
+	gca_roots_open(a, true);
 	atomic_set(&a->jobs_missed, 0);
 	WRITE_ONCE(a->totals.root_bytes, a->cycle_roots ? a->cycle_roots->bytes : 0);
 	return 0;

@@ -50,7 +50,7 @@ bool gca_work_left(struct gca_arena *a, int own)
 /** gca_work_there() - is there anything for one worker more? */
 bool gca_work_there(struct gca_arena *a)
 {
-	bool jobs = (u32)atomic_read(&a->next_job) < READ_ONCE(a->nr_jobs);
+	bool jobs = gca_roots_there(a);
 
 	switch (READ_ONCE(a->work)) {
 	case GCA_WORK_ROOTS:

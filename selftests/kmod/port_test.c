@@ -239,6 +239,11 @@ int gca_port_backoff(struct gca_arena *a, u64 ns)
 	return 0;
 }
 
+int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
+{
+	return gca_port_stack(a, m, s);
+}
+
 bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 {
 	return true;

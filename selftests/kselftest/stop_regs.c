@@ -6,8 +6,9 @@
  * three cycles and dies after the place was cleared.  With the pointer inverted it
  * dies at once.
  *
- * The thread spins in user mode: it is held where it is, with both engines.  It is the
- * only one attached, and there are no other roots; the object is made by a thread that
+ * The thread spins in user mode: it is held where it is, with both engines.  Where the
+ * world runs before marking is done, it is captured before it goes on.  It is the only
+ * one attached, and there are no other roots; the object is made by a thread that
  * is gone.  Nobody but the place knows the address: the asm inverts what it is given.
  */
 #define GCT_SUITE "stop_regs"
@@ -403,6 +404,83 @@ BOTH(unknown_stack)
 	stop_arena(&arena, engine);
 	try_place("the main stack below a fiber", spin_below_fiber, true);
 	try_place("the fiber's stack", spin_in_fiber, true);
+}
+
+/* ------------------------------------------------------------ captured before resume */
+
+static int sleep_pipe[2];
+
+/* In a system call, with the address in rbx. */
+static void sleep_rbx(void)
+{
+	char byte;
+
+	__asm__ volatile("pushq %%rbx\n\t"
+			 "movq victim_hidden(%%rip), %%rbx\n\t"
+			 "notq %%rbx\n\t"
+			 "movl $1, victim_state(%%rip)\n\t"
+			 "1: xorl %%eax, %%eax\n\t"
+			 "syscall\n\t"
+			 "cmpq $1, %%rax\n\t"
+			 "jne 1b\n\t"
+			 "movq $0, %%rbx\n\t"
+			 "popq %%rbx"
+			 : : "D"((long)sleep_pipe[0]), "S"(&byte), "d"(1L)
+			 : "rax", "rcx", "r11", "memory", "cc");
+	victim_state = 2;
+	while (victim_go != 2)
+		;
+}
+
+/*
+ * A cycle begins, the world runs, and the first thing that the thread does is to
+ * forget the address: it lives to the end of this cycle, and no longer.
+ */
+static void try_begin(void (*spin)(void))
+{
+	struct gcarena_stats s;
+	pthread_t t, u;
+
+	victim_spin = spin;
+	victim_state = 0;
+	victim_go = 0;
+	ASSERT_EQ(pthread_create(&t, NULL, victim_thread, NULL), 0);
+	become(10);
+	ASSERT_EQ(pthread_create(&u, NULL, maker_thread, NULL), 0);
+	pthread_join(u, NULL);
+	victim_go = 10;
+	become(1);
+	ASSERT_EQ(raw_collect(&arena, GCARENA_COLLECT_UNTIL_MARKING, NULL), 0);
+	victim_go = 1;
+	if (spin == sleep_rbx)
+		ASSERT_EQ(write(sleep_pipe[1], "x", 1), 1);
+	become(2);
+	ASSERT_EQ(raw_collect(&arena, GCARENA_COLLECT_UNTIL_MARKED, NULL), 0);
+	ASSERT_EQ(raw_stats(&arena, &s), 0);
+	EXPECT_EQ(s.live, BIG);
+	for (int i = 0; i < 20 && alive(); i++)
+		;
+	EXPECT_EQ(last_live, 0);
+	victim_go = 2;
+	become(11);
+	victim_go = 11;
+	pthread_join(t, NULL);
+}
+
+BOTH(captured_before_resume)
+{
+	void (*spins[])(void) = { spin_rbx, spin_xmm5, spin_red64, sleep_rbx };
+	struct gcarena_stats s;
+
+	stop_arena(&arena, engine);
+	ASSERT_EQ(pipe(sleep_pipe), 0);
+	for (unsigned long i = 0; i < gct_scale(10); i++)
+		for (int k = 0; k < 4; k++)
+			try_begin(spins[k]);
+	ASSERT_EQ(raw_stats(&arena, &s), 0);
+	EXPECT_EQ(s.voided, 0);
+	gct_note("# %" PRIu64 " of %lu stacks by their own threads", (uint64_t)s.self_scans,
+		 4 * gct_scale(10));
 }
 
 /* -------------------------------------------------------------- while it moves about */

@@ -64,9 +64,9 @@ static inline void report(struct gca_arena *a)
 
 	ASSERT_EQ(gca_stats(a, &s), 0);
 	gct_note("# %s: %" PRIu64 " cycles, %" PRIu64 " stops (%" PRIu64 " postponed), p50 %" PRIu64
-		 " us, p99 %" PRIu64 " us, hold at most %" PRIu64 " us, %" PRIu64 " MB allocated, %"
-		 PRIu64 " bytes live", s.engine, s.cycles, s.stops, s.postponed_stops,
-		 s.stop_ns_p50 / 1000, s.stop_ns_p99 / 1000, s.hold_ns_max / 1000,
+		 " us, p99 %" PRIu64 " us, hold at most %" PRIu64 " us, %" PRIu64 " self-scans, %" PRIu64
+		 " MB allocated, %" PRIu64 " bytes live", s.engine, s.cycles, s.stops, s.postponed_stops,
+		 s.stop_ns_p50 / 1000, s.stop_ns_p99 / 1000, s.hold_ns_max / 1000, s.self_scans,
 		 s.allocated_bytes >> 20, s.live_bytes);
 	/* The first thread that exits has the C library load another (libgcc_s). */
 	if (s.void_cycles)

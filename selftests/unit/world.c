@@ -59,8 +59,9 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	(void)a;
-	(void)m;
-	if (world_hooks.stack)
+	if (m->port)
+		*s = *(const struct gca_stack *)m->port;
+	else if (world_hooks.stack)
 		*s = *world_hooks.stack;
 	return 0;
 }

@@ -61,7 +61,7 @@ struct world {
  * @stop_err: what gca_port_stop() returns
  * @relax: after so many calls gca_port_relax() says "give up"; 0: never
  * @in_stop: called once the world is stopped
- * @stack: the mutator's stack and registers, or NULL
+ * @stack: stack and registers of a mutator whose own @port is NULL, or NULL
  */
 struct world_hooks {
 	bool (*miss)(u64 addr);

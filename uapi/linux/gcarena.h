@@ -548,6 +548,8 @@ struct gcarena_config {
  * @workers: kernel threads that mark for this process now
  * @worker_ns: time of marking by them
  * @coordinator_ns: CPU time of the process's coordinator
+ * @self_scans: stacks captured by their own threads on their way to user mode
+ * @self_ns: time that took
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -561,6 +563,7 @@ struct gcarena_stats {
 	__u64 postponed, hold_ns_max, hold_ns_total, stop_ns_p50, stop_ns_p99;
 	__u64 held, held_asleep, threads;
 	__u64 workers, worker_ns, coordinator_ns;
+	__u64 self_scans, self_ns;
 };
 
 /**

@@ -358,6 +358,11 @@ GCA_WEAK int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct g
 	return 0;
 }
 
+GCA_WEAK int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
+{
+	return gca_port_stack(a, m, s);
+}
+
 GCA_WEAK bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 {
 	(void)a;
