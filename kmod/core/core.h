@@ -152,6 +152,7 @@ struct gca_span {
 };
 
 #define GCA_WBUF_ENTRIES	252
+#define GCA_WBUF_ROOM	80	/* for what a block of words can name */
 #define GCA_WBUFS		16	/* 32 KiB a chunk: with half, random graphs overflow */
 
 /**
@@ -384,9 +385,10 @@ struct gca_layout {
  * @fifo_head: oldest
  * @fifo_n: how many
  * @cur: entry being scanned when a batch ended, 0: none
- * @cur_word: word of @cur to go on with
+ * @cur_word: word of @cur to go on with, 0 without
+ * @big: a big one put off until @buf is empty, 0: none
+ * @big_word: word of @big to go on with
  * @exclusive: no other marker exists: marking needs no atomic operation
- * @starved: no buffer was free: what does not fit goes under overflow bits
  * @may_fault: the thread is the owner's and outside operations
  * @faulting: what misses is scanned at once, with faults on
  * @mode: index into gca_totals.mark_ns
@@ -409,8 +411,9 @@ struct gca_worker {
 	unsigned int fifo_head, fifo_n;
 	u64 cur;
 	u32 cur_word;
+	u64 big;
+	u32 big_word;
 	bool exclusive;
-	bool starved;
 	bool may_fault, faulting;
 	unsigned int mode;
 	u64 objects, bytes, scanned;

@@ -101,21 +101,20 @@ static int copy_words(struct gca_worker *w, u64 *dst, u64 addr, u32 words)
  */
 bool gca_scan_faulting(struct gca_worker *w, u64 entry)
 {
-	unsigned int sc = gca_entry_class(entry);
 	struct gca_arena *a = w->arena;
 	u64 buf[COPY_WORDS], head[2] = {};
 	struct shape sh = {};
 	u32 k, run;
 	int err;
 
-	if (sc >= GCARENA_NR_SPAN_CLASSES) {
+	if (!gca_entry_words(entry)) {
 		u64 next = shape_oblet(a, &sh, &entry);
 
 		if (next)
 			worker_push(w, next);
-	} else if ((sc & 3) == GCARENA_CONSERVATIVE) {
+	} else if (gca_entry_kind(entry) == GCARENA_CONSERVATIVE) {
 		shape_all(a, &sh, entry);
-	} else if (gca_class[sc].size <= GCARENA_BITMAP_MAX) {
+	} else if (entry & GCA_ENTRY_TAIL) {
 		err = copy_words(w, head, tail_addr(a, entry), tail_split(entry) ? 2 : 1);
 		if (err)
 			return err > 0;
@@ -163,6 +162,24 @@ static bool in_time(struct gca_worker *w)
 	return !w->slice_end || now < w->slice_end;
 }
 
+/*
+ * No buffer is free: put the upper half of this one under overflow bits.  Oblets
+ * stay if they can: one would stand for its whole object, and that be scanned again.
+ */
+static void unload(struct gca_worker *w)
+{
+	struct gca_wbuf *b = w->buf;
+	u32 i, n = GCA_WBUF_ENTRIES / 2;
+
+	for (i = n; i < b->n; i++) {
+		if (!gca_entry_words(b->obj[i]) && n < GCA_WBUF_ENTRIES - GCA_WBUF_ROOM)
+			b->obj[n++] = b->obj[i];
+		else
+			gca_overflow_set(w->arena, gca_entry_off(b->obj[i]));
+	}
+	b->n = n;
+}
+
 /* gca_drain_local() - scan all local work.  Return: false if the caller must give up */
 bool gca_drain_local(struct gca_worker *w)
 {
@@ -176,16 +193,17 @@ bool gca_drain_local(struct gca_worker *w)
 		r = gca_mark_batch(w);
 		switch (r) {
 		case GCA_BATCH_EMPTY:
-			if (!w->spare || !w->spare->n)
+			if (!gca_worker_spare(w))
 				return true;
-			swap(w->buf, w->spare);
 			break;
 		case GCA_BATCH_ROOM:
-			gca_worker_room(w);
+			if (!gca_worker_room(w))
+				unload(w);
 			break;
 		case GCA_BATCH_MISS:
 			entry = w->cur;
 			w->cur = 0;
+			w->cur_word = 0;
 			w->nr_missed++;
 			if (!w->faulting)
 				gca_worker_miss(w, entry);
@@ -204,7 +222,10 @@ bool gca_drain_local(struct gca_worker *w)
 	}
 }
 
-/* Queue the objects of a span that are grey.  They are scanned when the buffer is full. */
+/*
+ * Queue the objects of a span that are grey.  They are scanned before the buffer is
+ * full, or half of them would be put back at once.
+ */
 static bool overflow_span(struct gca_worker *w, u32 head)
 {
 	struct gca_arena *a = w->arena;
@@ -217,7 +238,8 @@ static bool overflow_span(struct gca_worker *w, u32 head)
 		bits = READ_ONCE(grey[i]) ? xchg(&grey[i], 0) : 0;
 		for (; bits; bits &= bits - 1) {
 			index = 64 * i + __ffs64(bits);
-			if (w->buf->n == GCA_WBUF_ENTRIES && !gca_drain_local(w)) {
+			if (w->buf->n > GCA_WBUF_ENTRIES - 2 * GCA_WBUF_ROOM &&
+			    !gca_drain_local(w)) {
 				gca_set_bits(&grey[i], bits);
 				return false;
 			}

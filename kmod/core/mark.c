@@ -29,64 +29,70 @@
  * and patterns come from kernel metadata; what the owner writes (headers, tail
  * bitmaps) selects among its own words only.
  *
- * Marking cannot fail for want of memory: a worker without room marks what it
- * finds and sets its grey bit and the overflow bit of the span; drain.c queues
- * the grey objects of such spans when nothing else is left.
+ * A block is greyed only with room for all it may name.  Marking cannot fail for
+ * want of memory: where no buffer is free drain.c makes room by setting the grey
+ * bits of queued objects and the overflow bits of their spans, and queues them
+ * again when nothing else is left.  A big object is put off before it comes to that.
  */
 #include "mark.h"
 #include "shape.h"
 
 #define BATCH_WORDS	2048	/* budget of a window: 16 KiB of words, or */
-#define OBJECT_WORDS	24	/* fewer with small objects: each costs as much as so many words */
+#define OBJECT_WORDS	24	/* fewer with small objects: each costs as much as these */
 #define BLOCK_WORDS	64	/* read before what they name is greyed */
-#define PATTERN		BLOCK_WORDS	/* behind them: the last pattern from a tail bitmap */
+#define GROUP		16	/* from small objects, so many and an object's */
+#define STREWN		4	/* spans looked up for a block of objects that lie apart */
+
+/**
+ * struct last_span - the span that the word before pointed into
+ * @head: number of its first page; above all page numbers: none
+ * @pw: page word
+ * @bits: pairs of mark and alloc bits
+ * @class: how it is divided
+ *
+ * Objects that are used together were mostly allocated together.  What it says
+ * is good for a batch, as a page word is in an interrupted lookup: while marking
+ * a span in use stays what it is.
+ */
+struct last_span {
+	u64 head;
+	u64 pw;
+	u64 *bits;
+	const struct gca_class *class;
+};
 
 /**
  * struct batch_state - the worker's state during a batch, in registers
  * @v: the arena
- * @obj: entries of the current buffer
- * @n: how many
- * @fifo_head: of the worker's FIFO
- * @fifo_n: entries in it
- * @starved: beyond GCA_WBUF_ENTRIES, use overflow bits
+ * @last: looked up last
+ * @top: next free entry of the current buffer
+ * @bottom: first
+ * @limit: end
  * @exclusive: no atomic operation is needed
  * @objects: newly marked
  * @bytes: in them
  * @budget: words that may yet be read in this window
  * @found: offsets in the block
+ * @looked_up: spans, for the last block
  */
 struct batch_state {
 	struct gca_view v;
-	u64 *obj;
-	u32 n;
-	u32 fifo_head, fifo_n;
-	bool starved, exclusive;
+	struct last_span last;
+	u64 *top, *bottom, *limit;
+	bool exclusive;
 	u64 objects, bytes;
-	int budget;
+	s64 budget;
 	u64 found;
+	u32 looked_up;
 };
 
-static __always_inline bool has_room(const struct batch_state *s)
-{
-	return s->n < GCA_WBUF_ENTRIES || s->starved;
-}
-
-static __always_inline void push(struct gca_worker *w, struct batch_state *s, u64 entry,
-				 const struct gca_ref *r)
-{
-	if (likely(s->n < GCA_WBUF_ENTRIES))
-		s->obj[s->n++] = entry;
-	else
-		gca_overflow_ref(w->arena, r);
-}
-
 /*
- * An object is scanned by blocks of BLOCK_WORDS, each in two loops.  The first
- * reads words and keeps those that point into the reservation, as offsets, in a
- * *block*.  It has no branch on what was read: a word is always stored, and
- * counted if it is in range, so a mix of pointers and other words that nobody
- * can predict costs nothing.  The second greys what was kept, and has the
- * registers for itself.
+ * An object is scanned by blocks of BLOCK_WORDS, several small ones together, in
+ * two loops.  The first reads words and keeps those that point into the
+ * reservation, as offsets, in a *block*.  It has no branch on what was read: a
+ * word is always stored, and counted if it is in range, so a mix of pointers and
+ * other words that nobody can predict costs nothing.  The second greys what was
+ * kept, and has the registers for itself.
  */
 static __always_inline u64 keep(const struct batch_state *s, u64 *block, u64 found, u64 word)
 {
@@ -94,41 +100,115 @@ static __always_inline u64 keep(const struct batch_state *s, u64 *block, u64 fou
 	return found + (word - s->v.base <= s->v.mask);
 }
 
-/* Return: false if there is no room; the block must be scanned again. */
-static __always_inline bool grey_block(struct gca_worker *w, struct batch_state *s,
-				       const u64 *block)
+/* Make the span that @off lies in the last one.  Return: false if there is none. */
+static __always_inline bool look_up(struct batch_state *s, u64 off)
 {
-	const u64 *end = block + s->found;
 	struct gca_ref r;
 
-	for (; block < end; block++) {
-		if (!gca_view_slot(&s->v, *block, &r))
-			continue;
-		if (unlikely(!has_room(s)))
-			return false;
-		if (!gca_mark_ref(&r, s->exclusive))
-			continue;
-		s->objects++;
-		if (likely(!gca_pw_large(r.pw)))
-			s->bytes += gca_class[gca_pw_class(r.pw)].size;
-		else
-			s->bytes += gca_span(w->arena, r.head)->bytes;
-		if (gca_ref_scans(&r))
-			push(w, s, gca_entry(r.off, gca_pw_class(r.pw)), &r);
-	}
+	if (!gca_view_span(&s->v, off, &r))
+		return false;
+	s->looked_up++;
+	s->last.head = r.head;
+	s->last.pw = r.pw;
+	s->last.bits = &r.chunk->bits[(r.head % GCA_CHUNK_PAGES) * GCA_BIT_WORDS * 2];
+	s->last.class = &gca_class[gca_pw_class(r.pw)];
 	return true;
+}
+
+/*
+ * Fetch the mark bits that grey_block() will test: with objects strewn over the heap
+ * it would wait for each, and guess each wrong.  The first line of a page's bits:
+ * all there is, if its objects have 32 bytes.
+ */
+static __always_inline void prefetch_bits(const struct batch_state *s, const u64 *block)
+{
+	const u64 *end = block + s->found;
+	const struct gca_chunk *c;
+	u64 page;
+
+	for (; block < end; block++) {
+		page = (*block & s->v.mask) >> GCARENA_PAGE_SHIFT;
+		c = gca_view_chunk(&s->v, page);
+		prefetch(&c->bits[page % GCA_CHUNK_PAGES * GCA_BIT_WORDS * 2]);
+	}
+}
+
+/*
+ * As gca_view_slot() and gca_mark_ref(), but that the span is looked up only when it
+ * is another than the last, and nothing is done twice.  There is room.
+ */
+static __always_inline void grey_block(struct batch_state *s, const u64 *block)
+{
+	const u64 *end = block + s->found;
+	u64 off, o, product, *pair, marks;
+	const struct gca_class *c;
+	u32 index, entry;
+
+	if (s->looked_up > STREWN)
+		prefetch_bits(s, block);
+	s->looked_up = 0;
+	while (block < end) {
+		off = *block++;
+		if (off >> GCARENA_PAGE_SHIFT == s->last.head) {
+			o = off % GCARENA_PAGE_SIZE;
+		} else {
+			off &= s->v.mask;
+			if (!look_up(s, off))
+				continue;
+			o = off - (s->last.head << GCARENA_PAGE_SHIFT);
+		}
+		c = s->last.class;
+		product = o * c->magic;
+		index = product >> 32;
+		if (unlikely(index >= c->nelems))
+			continue;
+		pair = &s->last.bits[index / 64 * 2];
+		marks = READ_ONCE(pair[0]);
+		if (marks >> (index & 63) & 1)
+			continue;
+		if (!(READ_ONCE(pair[1]) >> (index & 63) & 1) && !gca_index_in(s->last.pw, index))
+			continue;
+		if (s->exclusive)
+			WRITE_ONCE(pair[0], marks | 1ULL << (index & 63));
+		else
+			gca_set_bits(&pair[0], 1ULL << (index & 63));
+		if (unlikely(!marks))
+			gca_page_mark(gca_view_chunk(&s->v, s->last.head), s->last.head);
+		s->objects++;
+		s->bytes += c->size;
+		entry = c->entry;
+		if (unlikely(!(entry & GCA_ENTRY_MINUS))) {
+			if (!c->size)
+				s->bytes += gca_view_chunk(&s->v, s->last.head)->
+					    span[s->last.head % GCA_CHUNK_PAGES].bytes;
+			if (!entry)
+				continue;
+		}
+		/*
+		 * Most words point to the start of an object.  A branch, which is
+		 * predicted, lets the load of the object begin before the division is
+		 * done; arithmetic would make it wait.
+		 */
+		if (unlikely((u32)product >= c->magic))
+			off -= o - index * c->size;
+		*s->top++ = off << GCA_ENTRY_OFF_SHIFT | entry;
+	}
+	s->found = 0;
 }
 
 /* All of the @n words at @addr.  By fours: the loop costs as much as the reading. */
 static __always_inline enum gca_batch read_words(struct batch_state *s, u64 *block, u64 addr, u32 n)
 {
-	u64 w0, w1, w2, w3, found = 0;
+	u64 w0, w1, w2, w3, found = s->found;
 
-	for (; n >= 4; n -= 4, addr += 32) {
+	while (n >= 4) {
 		GCA_UREAD(w0, addr, miss);
 		GCA_UREAD(w1, addr + 8, miss);
 		GCA_UREAD(w2, addr + 16, miss);
 		GCA_UREAD(w3, addr + 24, miss);
+		OPTIMIZER_HIDE_VAR(n);	/* or gcc works out beforehand how it ends */
+		n -= 4;
+		addr += 32;
 		if (!(w0 | w1 | w2 | w3))
 			continue;
 		found = keep(s, block, found, w0);
@@ -136,8 +216,10 @@ static __always_inline enum gca_batch read_words(struct batch_state *s, u64 *blo
 		found = keep(s, block, found, w2);
 		found = keep(s, block, found, w3);
 	}
-	for (; n; n--, addr += 8) {
+	while (n) {
 		GCA_UREAD(w0, addr, miss);
+		n--;
+		addr += 8;
 		found = keep(s, block, found, w0);
 	}
 	s->found = found;
@@ -165,14 +247,12 @@ static __always_inline enum gca_batch read_all(struct batch_state *s, u64 *block
 	return read_words(s, block, addr + 8ULL * k, words - k);
 }
 
-/* The words at @addr that @bits names; those that are together at the front by fours. */
+/* The words at @addr that @bits names. */
 static __always_inline enum gca_batch read_bits(struct batch_state *s, u64 *block, u64 addr,
 						u64 bits)
 {
-	u64 word, found = 0;
+	u64 word, found = s->found;
 
-	if (!(bits & (bits + 1)))
-		return read_words(s, block, addr, bits + 1 ? __ffs64(bits + 1) : 64);
 	for (; bits; bits &= bits - 1) {
 		GCA_UREAD(word, addr + 8ULL * __ffs64(bits), miss);
 		found = keep(s, block, found, word);
@@ -181,6 +261,14 @@ static __always_inline enum gca_batch read_bits(struct batch_state *s, u64 *bloc
 	return GCA_BATCH_GOES_ON;
 miss:
 	return GCA_BATCH_MISS;
+}
+
+/* How many words, if they are together at the front; else 0. */
+static __always_inline u32 run_of(u64 bits)
+{
+	if (bits & (bits + 1) || !bits)
+		return 0;
+	return bits + 1 ? __ffs64(bits + 1) : 64;
 }
 
 /* One run of the words that the shape's pattern names; else as read_all(). */
@@ -196,32 +284,37 @@ static __always_inline enum gca_batch read_shape(struct batch_state *s, u64 *blo
 	s->budget -= run;
 	if (k + run < sh->words)
 		*next = k + run;
-	return read_bits(s, block, sh->addr + 8ULL * k, bits);
+	run = run_of(bits);
+	return run ? read_words(s, block, sh->addr + 8ULL * k, run) :
+		     read_bits(s, block, sh->addr + 8ULL * k, bits);
 }
 
-/* The words of a small object. */
-static __always_inline enum gca_batch read_small(struct batch_state *s, u64 *block, u64 entry)
+/* The words of a small precise object. */
+static __always_inline enum gca_batch read_tail(struct batch_state *s, u64 *block, u64 *guess,
+						u64 entry)
 {
-	u64 bits, hi = 0, addr = s->v.base + gca_entry_off(entry), guess;
-	u32 words = words_of(entry);
+	u64 bits, hi, addr = s->v.base + gca_entry_off(entry);
+	u32 run;
 
-	s->budget -= words + OBJECT_WORDS;
-	if ((gca_entry_class(entry) & 3) != GCARENA_PRECISE)
-		return read_words(s, block, addr, words);
 	GCA_UREAD(bits, tail_at(s->v.base, entry), miss);
-	if (unlikely(tail_split(entry)))
+	if (unlikely(tail_split(entry))) {
 		GCA_UREAD(hi, tail_at(s->v.base, entry) + 8, miss);
-	bits = tail_bits(entry, bits, hi);
+		bits = tail_bits(entry, bits, hi);
+	} else {
+		bits = tail_bits_whole(entry, bits);
+	}
 	/*
 	 * Likely the pattern is that of the object before.  Taken from there the
 	 * processor need not wait for the bitmap to read the words.
 	 */
-	guess = READ_ONCE(block[PATTERN]);
-	if (unlikely(bits != guess)) {
-		WRITE_ONCE(block[PATTERN], bits);
-		guess = bits;
+	if (unlikely(bits != READ_ONCE(guess[0]))) {
+		run = run_of(bits);
+		if (bits && !run)
+			return read_bits(s, block, addr, bits);
+		WRITE_ONCE(guess[0], bits);
+		WRITE_ONCE(guess[1], run);
 	}
-	return read_bits(s, block, addr, guess);
+	return read_words(s, block, addr, READ_ONCE(guess[1]));
 miss:
 	return GCA_BATCH_MISS;
 }
@@ -230,27 +323,26 @@ miss:
 static __always_inline enum gca_batch read_big(struct gca_worker *w, struct batch_state *s,
 					       u64 *block, u64 *entry, u32 k, u32 *next)
 {
-	u64 header, more, addr = s->v.base + gca_entry_off(*entry);
-	unsigned int sc = gca_entry_class(*entry);
+	u64 header, more, addr = s->v.base + gca_entry_off(*entry), whole = *entry;
 	struct gca_arena *a = w->arena;
 	struct shape sh = {};
+	enum gca_batch ret;
 
-	s->found = 0;
 	if (!k)
 		s->budget -= OBJECT_WORDS;
-	if (sc >= GCARENA_NR_SPAN_CLASSES) {
-		if (!has_room(s))
-			return GCA_BATCH_ROOM;
+	if (!gca_entry_words(*entry)) {
 		more = shape_oblet(a, &sh, entry);
-		if (more && s->n < GCA_WBUF_ENTRIES)
-			s->obj[s->n++] = more;
+		ret = sh.all ? read_all(s, block, sh.addr, sh.words, k, next) :
+			       read_shape(s, block, &sh, k, next);
+		/* For others at once; who is alone can put off one oblet, and no more. */
+		if (ret != GCA_BATCH_GOES_ON || (s->exclusive && *next))
+			*entry = whole;
 		else if (more)
-			gca_overflow_set(a, gca_entry_off(more));
-		return sh.all ? read_all(s, block, sh.addr, sh.words, k, next) :
-				read_shape(s, block, &sh, k, next);
+			*s->top++ = more;
+		return ret;
 	}
-	if ((sc & 3) == GCARENA_CONSERVATIVE)
-		return read_all(s, block, addr, words_of(*entry), k, next);
+	if (gca_entry_kind(*entry) == GCARENA_CONSERVATIVE)
+		return read_all(s, block, addr, gca_entry_words(*entry), k, next);
 	GCA_UREAD(header, addr, miss);
 	shape_header(a, &sh, *entry, header);
 	return read_shape(s, block, &sh, k, next);
@@ -258,127 +350,189 @@ miss:
 	return GCA_BATCH_MISS;
 }
 
-/* Move entries from the stack to the FIFO, prefetching, and take the oldest. */
+/*
+ * Move entries from the stack to the FIFO, prefetching, and take the oldest; but if
+ * the stack is empty and a big one has been put off, that.  Return: 0 if there is none.
+ */
 static __always_inline u64 next_entry(struct gca_worker *w, struct batch_state *s)
 {
 	u64 entry;
 
-	while (s->n) {
-		entry = s->obj[--s->n];
-		if (!s->n && !s->fifo_n)
+	while (s->top != s->bottom) {
+		entry = *--s->top;
+		if (w->fifo_n == 0 && s->top == s->bottom)
 			return entry;	/* a list: nothing to overlap with */
 		prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
-		/* Of a larger object it is wasted; so would be the time to find out. */
-		if ((gca_entry_class(entry) & 3) == GCARENA_PRECISE)
+		if (entry & GCA_ENTRY_TAIL)
 			prefetch((void *)(unsigned long)tail_at(s->v.base, entry));
-		if (s->fifo_n == GCA_FIFO) {
-			swap(entry, w->fifo[s->fifo_head]);
-			s->fifo_head = (s->fifo_head + 1) % GCA_FIFO;
+		if (likely(w->fifo_n == GCA_FIFO)) {
+			swap(entry, w->fifo[w->fifo_head]);
+			w->fifo_head = (w->fifo_head + 1) % GCA_FIFO;
 			return entry;
 		}
-		w->fifo[(s->fifo_head + s->fifo_n++) % GCA_FIFO] = entry;
+		w->fifo[(w->fifo_head + w->fifo_n++) % GCA_FIFO] = entry;
 	}
-	if (!s->fifo_n)
+	if (w->big) {
+		entry = w->big;
+		w->cur_word = w->big_word;
+		w->big = 0;
+		return entry;
+	}
+	if (!w->fifo_n)
 		return 0;
-	entry = w->fifo[s->fifo_head];
-	s->fifo_head = (s->fifo_head + 1) % GCA_FIFO;
-	s->fifo_n--;
+	entry = w->fifo[w->fifo_head];
+	w->fifo_head = (w->fifo_head + 1) % GCA_FIFO;
+	w->fifo_n--;
 	return entry;
+}
+
+static __always_inline struct batch_state batch_begin(struct gca_worker *w, bool exclusive)
+{
+	struct gca_arena *a = w->arena;
+	struct batch_state s = {
+		.v = gca_view(a),
+		.last.head = U64_MAX,
+		.top = w->buf->obj + w->buf->n,
+		.bottom = w->buf->obj,
+		.limit = w->buf->obj + GCA_WBUF_ENTRIES,
+		.exclusive = exclusive,
+		.budget = BATCH_WORDS,
+	};
+
+	return s;
+}
+
+static __always_inline void batch_end(struct gca_worker *w, const struct batch_state *s)
+{
+	w->buf->n = s->top - s->bottom;
+	w->objects += s->objects;
+	w->bytes += s->bytes;
+	w->scanned += 8 * (BATCH_WORDS - s->budget);	/* what is paced: Go's scan work */
+}
+
+/* No window, or with GCARENA_DEBUG_MISS: no object is there. */
+static enum gca_batch batch_of_misses(struct gca_worker *w)
+{
+	struct batch_state s = batch_begin(w, false);
+
+	if (!w->cur)
+		w->cur = next_entry(w, &s);
+	batch_end(w, &s);
+	return w->cur ? GCA_BATCH_MISS : GCA_BATCH_EMPTY;
+}
+
+static __always_inline bool has_room(const struct batch_state *s, int blocks)
+{
+	return s->limit - s->top >= blocks * GCA_WBUF_ROOM;
 }
 
 /*
  * One batch: scan local work until there is none, the budget is used up, or
  * something is needed that the window does not allow.
  *
- * Compiled once for small objects, which have one block, and once for the rest:
- * the loop for small ones has the registers for itself.  @small and @exclusive
- * are constants.  Return: GCA_BATCH_GOES_ON: w->cur is for the other loop.
+ * This loop is for small objects and has the registers for itself; batch_big() is
+ * for the rest.  It reads several objects before it greys what they name: that
+ * much fewer times are the registers exchanged.  @exclusive is constant.
  */
-static __always_inline enum gca_batch batch(struct gca_worker *w, bool small, bool exclusive)
+static __always_inline enum gca_batch batch_small(struct gca_worker *w, bool exclusive)
 {
-	struct gca_arena *a = w->arena;
-	struct batch_state s = {
-		.v = gca_view(a),
-		.obj = w->buf->obj,
-		.n = w->buf->n,
-		.fifo_head = w->fifo_head,
-		.fifo_n = w->fifo_n,
-		.starved = w->starved,
-		.exclusive = exclusive,
-		.budget = BATCH_WORDS,
-	};
-	bool pretend = a->debug & GCARENA_DEBUG_MISS;
-	u64 entry = w->cur, block[BLOCK_WORDS + 1];
-	u32 k = w->cur_word, next;
+	struct batch_state s = batch_begin(w, exclusive);
+	u64 entry, block[GROUP + 64], guess[2] = {};
 	enum gca_batch ret;
 
-	block[PATTERN] = 0;
-	if (!GCA_UREAD_BEGIN(a))
-		return GCA_BATCH_MISS;
-	for (;;) {
-		if (!entry) {
+	BUILD_BUG_ON(ARRAY_SIZE(block) > GCA_WBUF_ROOM);
+	if (!GCA_UREAD_BEGIN(w->arena))
+		return batch_of_misses(w);
+	do {
+		ret = GCA_BATCH_ROOM;
+		if (unlikely(!has_room(&s, 1)))
+			break;
+		ret = GCA_BATCH_BUDGET;
+		if (unlikely(s.budget <= 0))
+			break;
+		do {
+			ret = GCA_BATCH_GOES_ON;
+			if (s.found && s.top == s.bottom)
+				break;	/* rather than empty the FIFO */
 			entry = next_entry(w, &s);
-			if (!entry) {
-				ret = GCA_BATCH_EMPTY;
+			ret = GCA_BATCH_EMPTY;
+			if (unlikely(!entry))
+				break;
+			s.budget += (s64)(entry % 64) - (64 + OBJECT_WORDS);
+			if (likely(entry & GCA_ENTRY_TAIL))
+				ret = read_tail(&s, block, guess, entry);
+			else if (likely(entry & GCA_ENTRY_SMALL))
+				ret = read_words(&s, block, s.v.base + gca_entry_off(entry),
+						 64 - entry % 64);
+			else
+				ret = GCA_BATCH_BIG;
+			if (unlikely(ret != GCA_BATCH_GOES_ON)) {
+				w->cur = entry;
 				break;
 			}
-			k = 0;
-		}
-		ret = GCA_BATCH_GOES_ON;
-		if (unlikely(is_small(entry) != small))
-			break;
-		next = 0;
-		if (unlikely(pretend) && !(s.objects % 16))
-			ret = GCA_BATCH_MISS;
-		else if (small)
-			ret = read_small(&s, block, entry);
-		else
-			ret = read_big(w, &s, block, &entry, k, &next);
-		if (unlikely(ret != GCA_BATCH_GOES_ON))
-			break;
-		if (unlikely(!grey_block(w, &s, block))) {
-			ret = GCA_BATCH_ROOM;
-			break;
-		}
-		k = next;
-		if (!next)
-			entry = 0;
-		if (unlikely(s.budget <= 0)) {
-			ret = GCA_BATCH_BUDGET;
-			break;
-		}
-	}
+		} while (s.found < GROUP && s.budget > 0);
+		grey_block(&s, block);
+	} while (ret == GCA_BATCH_GOES_ON);
 	GCA_UREAD_END();
-
-	w->cur = entry;
-	w->cur_word = k;
-	w->buf->n = s.n;
-	w->fifo_head = s.fifo_head;
-	w->fifo_n = s.fifo_n;
-	w->objects += s.objects;
-	w->bytes += s.bytes;
-	w->scanned += 8 * (u64)(BATCH_WORDS - s.budget);	/* what is paced: Go's scan work */
+	batch_end(w, &s);
 	return ret;
 }
 
 static noinline enum gca_batch batch_alone(struct gca_worker *w)
 {
-	return batch(w, true, true);
+	return batch_small(w, true);
 }
 
 static noinline enum gca_batch batch_shared(struct gca_worker *w)
 {
-	return batch(w, true, false);
+	return batch_small(w, false);
 }
 
+/* The same for one object that is not small, w->cur. */
 static noinline enum gca_batch batch_big(struct gca_worker *w)
 {
-	return batch(w, false, false);
+	struct batch_state s = batch_begin(w, w->exclusive);
+	u64 block[BLOCK_WORDS + 1];
+	u32 k = w->cur_word;
+	enum gca_batch ret;
+
+	if (!GCA_UREAD_BEGIN(w->arena))
+		return GCA_BATCH_MISS;
+	do {
+		w->cur_word = k;
+		ret = GCA_BATCH_ROOM;
+		if (unlikely(!has_room(&s, w->big ? 1 : 2)))
+			break;
+		ret = GCA_BATCH_BUDGET;
+		if (unlikely(s.budget <= 0))
+			break;
+		k = 0;
+		ret = read_big(w, &s, block, &w->cur, w->cur_word, &k);
+		if (unlikely(ret != GCA_BATCH_GOES_ON))
+			break;
+		grey_block(&s, block);
+	} while (k);
+	GCA_UREAD_END();
+	if (ret == GCA_BATCH_GOES_ON) {
+		w->cur = 0;
+		w->cur_word = 0;
+	} else if (ret == GCA_BATCH_ROOM && !w->big) {
+		/* Put it off: what it names first, while that is in the cache. */
+		w->big = w->cur;
+		w->big_word = w->cur_word;
+		w->cur = 0;
+		w->cur_word = 0;
+		ret = GCA_BATCH_GOES_ON;
+	}
+	batch_end(w, &s);
+	return ret;
 }
 
 enum gca_batch gca_mark_batch(struct gca_worker *w)
 {
-	enum gca_batch ret = w->exclusive ? batch_alone(w) : batch_shared(w);
-
-	return ret == GCA_BATCH_GOES_ON ? batch_big(w) : ret;
+	if (unlikely(w->arena->debug & GCARENA_DEBUG_MISS))
+		return batch_of_misses(w);
+	if (w->cur)
+		return batch_big(w);
+	return w->exclusive ? batch_alone(w) : batch_shared(w);
 }

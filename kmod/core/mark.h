@@ -3,10 +3,10 @@
  * mark.h: grey one object.
  *
  * An entry names a grey object and carries what its scan needs, so that
- * scanning looks nothing up: offset in the heap (40 bits) and span class (9
- * bits).  For a large object the offset is that of one of its oblets, and
+ * scanning looks nothing up: offset in the heap, words of the slot, kind; see
+ * sizeclass.h.  For a large object the offset is that of one of its oblets, and
  * GCA_ENTRY_CHAINED says that the next oblet has been queued.  No entry is zero:
- * pointer-free objects are never queued and every other span class is not zero.
+ * pointer-free objects are never queued and every other kind is not zero.
  */
 #ifndef GCA_MARK_H
 #define GCA_MARK_H
@@ -14,23 +14,25 @@
 #include "core.h"
 #include "span.h"
 
-#define GCA_ENTRY_CLASS_SHIFT	40
-#define GCA_ENTRY_OFF_MASK	((1ULL << GCA_ENTRY_CLASS_SHIFT) - 1)
-#define GCA_ENTRY_CHAINED	(1ULL << 63)
-
 static __always_inline u64 gca_entry(u64 off, unsigned int span_class)
 {
-	return off | (u64)span_class << GCA_ENTRY_CLASS_SHIFT;
+	return off << GCA_ENTRY_OFF_SHIFT | gca_class[span_class].entry;
 }
 
 static __always_inline u64 gca_entry_off(u64 entry)
 {
-	return entry & GCA_ENTRY_OFF_MASK;
+	return entry >> GCA_ENTRY_OFF_SHIFT;
 }
 
-static __always_inline unsigned int gca_entry_class(u64 entry)
+static __always_inline unsigned int gca_entry_kind(u64 entry)
 {
-	return (entry >> GCA_ENTRY_CLASS_SHIFT) & GCA_PW_CLASS_MASK;
+	return (entry >> GCA_ENTRY_KIND_SHIFT) & 3;
+}
+
+/** gca_entry_words() - words of the slot; 0 of a large object */
+static __always_inline u32 gca_entry_words(u64 entry)
+{
+	return -(u32)entry & GCA_ENTRY_MINUS;
 }
 
 /**
@@ -118,10 +120,11 @@ static __always_inline bool gca_ref_scans(const struct gca_ref *r)
 
 /* Why a window was closed. */
 enum gca_batch {
-	GCA_BATCH_GOES_ON,
+	GCA_BATCH_GOES_ON,		/* there is more */
+	GCA_BATCH_BIG,			/* w->cur is not small */
 	GCA_BATCH_EMPTY,		/* no local work left */
-	GCA_BATCH_BUDGET,		/* long enough in one window; w->cur may be set */
-	GCA_BATCH_ROOM,		/* gca_worker_room() wanted; w->cur is set */
+	GCA_BATCH_BUDGET,		/* long enough in one window */
+	GCA_BATCH_ROOM,			/* gca_worker_room() wanted */
 	GCA_BATCH_MISS,		/* a page of w->cur was not there */
 };
 

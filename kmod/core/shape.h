@@ -42,11 +42,6 @@ static __always_inline const struct gca_layout *layout_of(struct gca_arena *a, u
 	return READ_ONCE(a->layout[array_index_nospec(header, n)]);
 }
 
-static __always_inline u32 words_of(u64 entry)
-{
-	return gca_class[gca_entry_class(entry)].size / 8;
-}
-
 /* Word of the page at which a slot begins. */
 static __always_inline unsigned int word_in_page(u64 entry)
 {
@@ -70,19 +65,10 @@ static __always_inline u64 tail_addr(const struct gca_arena *a, u64 entry)
 	return tail_at(a->base, entry);
 }
 
-/*
- * An object that fits in one block of 64 words, and if precise has its pattern
- * in a tail bitmap.  A large one has size 0.
- */
-static __always_inline bool is_small(u64 entry)
-{
-	return gca_class[gca_entry_class(entry)].size - 1U < GCARENA_BITMAP_MAX;
-}
-
 /* Do the slot's bits go on in the next tail-bitmap word? */
 static __always_inline bool tail_split(u64 entry)
 {
-	return word_in_page(entry) % 64 + words_of(entry) > 64;
+	return entry & GCA_ENTRY_SPLIT && word_in_page(entry) % 64 + gca_entry_words(entry) > 64;
 }
 
 /* The pattern, of the tail-bitmap word at tail_addr() and the next. */
@@ -91,14 +77,19 @@ static __always_inline u64 tail_bits(u64 entry, u64 lo, u64 hi)
 	unsigned int shift = word_in_page(entry) % 64;
 
 	/* In two steps: hi counts for nothing where shift is 0. */
-	return (lo >> shift | hi << 1 << (63 - shift)) & ~0ULL >> (-words_of(entry) % 64);
+	return (lo >> shift | hi << 1 << (63 - shift)) & ~0ULL >> (entry % 64);
+}
+
+static __always_inline u64 tail_bits_whole(u64 entry, u64 lo)
+{
+	return lo >> (word_in_page(entry) % 64) & ~0ULL >> (entry % 64);
 }
 
 static __always_inline void shape_tail(struct gca_arena *a, struct shape *sh, u64 entry, u64 lo,
 				       u64 hi)
 {
 	sh->addr = a->base + gca_entry_off(entry);
-	sh->words = words_of(entry);
+	sh->words = gca_entry_words(entry);
 	sh->bits = tail_bits(entry, lo, hi);
 }
 
@@ -107,13 +98,13 @@ static __always_inline void shape_header(struct gca_arena *a, struct shape *sh, 
 {
 	sh->addr = a->base + gca_entry_off(entry) + GCARENA_HEADER_BYTES;
 	sh->layout = layout_of(a, header);
-	sh->words = sh->layout ? words_of(entry) - 1 : 0;
+	sh->words = sh->layout ? gca_entry_words(entry) - 1 : 0;
 }
 
 static __always_inline void shape_all(struct gca_arena *a, struct shape *sh, u64 entry)
 {
 	sh->addr = a->base + gca_entry_off(entry);
-	sh->words = words_of(entry);
+	sh->words = gca_entry_words(entry);
 	sh->all = true;
 }
 
@@ -137,12 +128,12 @@ static __always_inline u64 shape_oblet(struct gca_arena *a, struct shape *sh, u6
 	if (rest > GCA_OBLET_BYTES) {
 		rest = GCA_OBLET_BYTES;
 		if (!(*entry & GCA_ENTRY_CHAINED))
-			next = *entry + GCA_OBLET_BYTES;
+			next = *entry + ((u64)GCA_OBLET_BYTES << GCA_ENTRY_OFF_SHIFT);
 		*entry |= GCA_ENTRY_CHAINED;
 	}
 	sh->addr = a->base + off;
 	sh->words = rest / 8;
-	if ((gca_entry_class(*entry) & 3) == GCARENA_CONSERVATIVE) {
+	if (gca_entry_kind(*entry) == GCARENA_CONSERVATIVE) {
 		sh->all = true;
 	} else {
 		sh->layout = READ_ONCE(a->layout[READ_ONCE(s->layout)]);

@@ -23,18 +23,29 @@
 #define NELEMS_PRECISE(size, pages) \
 	((size) <= GCARENA_BITMAP_MAX ? GCARENA_BITMAP_OFFSET / (size) : NELEMS(size, pages))
 
+#define KIND(kind)	((kind) << GCA_ENTRY_KIND_SHIFT)
+#define ENTRY(size, kind)							\
+	((-(size) / 8 & GCA_ENTRY_MINUS) | KIND(kind) |				\
+	 ((size) <= GCARENA_BITMAP_MAX ? GCA_ENTRY_SMALL : 0))
+/* A slot whose size divides that of 64 words begins and ends within 64 words. */
+#define ENTRY_PRECISE(size)							\
+	(ENTRY(size, GCARENA_PRECISE) |						\
+	 ((size) <= GCARENA_BITMAP_MAX ? GCA_ENTRY_TAIL : 0) |			\
+	 ((size) <= GCARENA_BITMAP_MAX && 512 % (size) ? GCA_ENTRY_SPLIT : 0))
+
 #define GCA_CLASS(size_, pages_)						\
-	{ MAGIC(size_), size_, NELEMS(size_, pages_) },			\
-	{ MAGIC(size_), size_, NELEMS_PRECISE(size_, pages_) },		\
-	{ MAGIC(size_), size_, NELEMS(size_, pages_) },			\
-	{ 0, 0, 0 },
+	{ MAGIC(size_), size_, NELEMS(size_, pages_), 0 },			\
+	{ MAGIC(size_), size_, NELEMS_PRECISE(size_, pages_), ENTRY_PRECISE(size_) }, \
+	{ MAGIC(size_), size_, NELEMS(size_, pages_),				\
+	  ENTRY(size_, GCARENA_CONSERVATIVE) },					\
+	{ 0, 0, 0, 0 },
 
 const struct gca_class gca_class[GCA_NR_PAGE_CLASSES] = {
 	GCARENA_SIZE_CLASSES(GCA_CLASS)
 	/* A large span is one slot, whatever the offset: its magic is 0. */
-	[GCARENA_SPAN_CLASS(127, GCARENA_NOSCAN)] = { 0, 0, 1 },
-	[GCARENA_SPAN_CLASS(127, GCARENA_PRECISE)] = { 0, 0, 1 },
-	[GCARENA_SPAN_CLASS(127, GCARENA_CONSERVATIVE)] = { 0, 0, 1 },
+	[GCARENA_SPAN_CLASS(127, GCARENA_NOSCAN)] = { 0, 0, 1, 0 },
+	[GCARENA_SPAN_CLASS(127, GCARENA_PRECISE)] = { 0, 0, 1, KIND(GCARENA_PRECISE) },
+	[GCARENA_SPAN_CLASS(127, GCARENA_CONSERVATIVE)] = { 0, 0, 1, KIND(GCARENA_CONSERVATIVE) },
 };
 
 #define PAGES(size_, pages_)	pages_,

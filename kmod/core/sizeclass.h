@@ -3,14 +3,35 @@
  * sizeclass.h: constants of each span class.
  *
  * The table is indexed by what a page word carries, so that a marker goes from
- * a page to a slot number with one load of eight bytes.  It is constant data;
- * the unit tests derive it a second time and compare.
+ * a page to a slot number, and to the entry of its object, with one cache line.  It
+ * is constant data; the unit tests derive it a second time and compare.
  */
 #ifndef GCA_SIZECLASS_H
 #define GCA_SIZECLASS_H
 
 #include "port.h"
 #include <linux/gcarena.h>
+
+/*
+ * What the entry of a grey object says of it besides where it is, see mark.h.
+ *
+ *	bits 0-12	minus the words of its slot; 0: large
+ *	bits 13-14	kind
+ *	bit  15		small: it has at most 64 words
+ *	bit  16		small and precise: its pattern is in the tail bitmap
+ *	bit  17		its pattern may lie in two words there
+ *	bit  18		of a large object: the next oblet has been queued
+ *	bits 24-63	offset in the heap
+ *
+ * Bits 0-5 of a small one are thus what a word with a bit a word has too many.
+ */
+#define GCA_ENTRY_MINUS		0x1fffU
+#define GCA_ENTRY_KIND_SHIFT	13
+#define GCA_ENTRY_SMALL		(1U << 15)
+#define GCA_ENTRY_TAIL		(1U << 16)
+#define GCA_ENTRY_SPLIT		(1U << 17)
+#define GCA_ENTRY_CHAINED	(1U << 18)
+#define GCA_ENTRY_OFF_SHIFT	24
 
 /**
  * struct gca_class - how a span of one span class is divided
@@ -20,11 +41,13 @@
  *	offset * size < 2^32; the largest product is 11 pages * 32768 < 2^32
  * @size: bytes of a slot, 0 for large spans
  * @nelems: slots
+ * @entry: of a grey object in it, but for the offset; 0: it is not queued
  */
 struct gca_class {
 	u32 magic;
-	u16 size;
-	u16 nelems;
+	u32 size;
+	u32 nelems;
+	u32 entry;
 };
 
 #define GCA_NR_PAGE_CLASSES	512	/* values of the class field of a page word */

@@ -112,14 +112,36 @@ static __always_inline struct gca_chunk *gca_view_chunk(const struct gca_view *v
 }
 
 /**
- * gca_view_slot() - the slot that an offset lies in
+ * gca_view_span() - the span that an offset lies in
  * @v: of the arena
  * @off: in the reservation
+ * @r: out: @chunk, @pw and @head
+ *
+ * The caller has tested the range, and masked the offset to the reservation, whose
+ * chunk table has no unused entry: it cannot become an index out of range even
+ * speculatively.
+ */
+static __always_inline bool gca_view_span(const struct gca_view *v, u64 off, struct gca_ref *r)
+{
+	r->head = off >> GCARENA_PAGE_SHIFT;
+	for (;;) {
+		r->chunk = gca_view_chunk(v, r->head);
+		r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
+		if (likely((r->pw & (GCA_PW_INUSE | GCA_PW_INTERIOR)) == GCA_PW_INUSE))
+			return true;
+		if (!(r->pw & GCA_PW_INUSE))
+			return false;
+		r->head = gca_pw_head(r->pw);
+	}
+}
+
+/**
+ * gca_view_slot() - the slot that an offset lies in
+ * @v: of the arena
+ * @off: in the reservation; the caller has tested that
  * @r: out
  *
- * The caller has tested the range.  Masked to the reservation, whose chunk table
- * has no unused entry, the offset cannot become an index out of range even
- * speculatively.  Tail bytes of a span belong to no slot.
+ * Tail bytes of a span belong to no slot.
  */
 static __always_inline bool gca_view_slot(const struct gca_view *v, u64 off, struct gca_ref *r)
 {
@@ -127,18 +149,9 @@ static __always_inline bool gca_view_slot(const struct gca_view *v, u64 off, str
 	u64 o, start;
 
 	off &= v->mask;
-	r->head = off >> GCARENA_PAGE_SHIFT;
-	o = off % GCARENA_PAGE_SIZE;
-	for (;;) {
-		r->chunk = gca_view_chunk(v, r->head);
-		r->pw = READ_ONCE(r->chunk->pw[r->head % GCA_CHUNK_PAGES]);
-		if (likely((r->pw & (GCA_PW_INUSE | GCA_PW_INTERIOR)) == GCA_PW_INUSE))
-			break;
-		if (!(r->pw & GCA_PW_INUSE))
-			return false;
-		r->head = gca_pw_head(r->pw);
-		o = off - ((u64)r->head << GCARENA_PAGE_SHIFT);
-	}
+	if (!gca_view_span(v, off, r))
+		return false;
+	o = off - ((u64)r->head << GCARENA_PAGE_SHIFT);
 	c = &gca_class[gca_pw_class(r->pw)];
 	r->index = (o * c->magic) >> 32;
 	if (unlikely(r->index >= c->nelems))

@@ -55,34 +55,61 @@ struct gca_wbuf *gca_wbuf_get_missed(struct gca_arena *a)
 	return b;
 }
 
+static bool has_room(const struct gca_wbuf *b)
+{
+	return b && b->n <= GCA_WBUF_ENTRIES - GCA_WBUF_ROOM;
+}
+
 /*
- * gca_worker_room() - make room for at least one push
+ * gca_worker_room() - make room for GCA_WBUF_ROOM pushes
  *
- * Return: false, and w->starved set, if no buffer is free.  The caller then
- * records what it greys under overflow bits.
+ * Return: false if no buffer is free.  The caller then records what it greys under
+ * overflow bits.
  */
 bool gca_worker_room(struct gca_worker *w)
 {
 	struct gca_arena *a = w->arena;
 	struct gca_wbuf *b;
 
-	w->starved = false;
-	if (w->buf && w->buf->n < GCA_WBUF_ENTRIES)
+	if (has_room(w->buf))
 		return true;
-	if (w->spare && w->spare->n < GCA_WBUF_ENTRIES) {
+	if (has_room(w->spare)) {
 		swap(w->buf, w->spare);
 		return true;
 	}
 	/* Both full, or missing.  The spare's entries are the older: share them. */
 	b = w->buf && a->debug & GCARENA_DEBUG_OVERFLOW ? NULL : gca_wbuf_get_empty(a);
-	if (!b) {
-		w->starved = true;
+	if (!b)
 		return false;
-	}
 	if (w->spare)
 		gca_wbuf_put_full(a, w->spare);
 	w->spare = w->buf;
 	w->buf = b;
+	return true;
+}
+
+/**
+ * gca_worker_spare() - the buffer is empty: get entries from the spare
+ * @w: worker
+ *
+ * Half of them from one that is full: the mark loop does not begin without room,
+ * and would be handed the empty one again.  Return: false if there are none.
+ */
+bool gca_worker_spare(struct gca_worker *w)
+{
+	struct gca_wbuf *b = w->spare;
+	u32 half;
+
+	if (!b || !b->n)
+		return false;
+	if (!w->buf || has_room(b)) {
+		swap(w->buf, w->spare);
+		return true;
+	}
+	half = b->n / 2;
+	b->n -= half;
+	memcpy(w->buf->obj, b->obj + b->n, half * sizeof(u64));
+	w->buf->n = half;
 	return true;
 }
 
@@ -94,17 +121,15 @@ bool gca_worker_more(struct gca_worker *w)
 
 	if (w->buf && w->buf->n)
 		return true;
-	if (w->spare && w->spare->n) {
-		swap(w->buf, w->spare);
+	if (gca_worker_spare(w))
 		return true;
-	}
 	b = gca_wbuf_get_full(a);
 	if (!b)
 		return false;
-	if (w->buf)
-		gca_wbuf_put_empty(a, w->buf);
-	w->buf = b;
-	return true;
+	if (w->spare)
+		gca_wbuf_put_empty(a, w->spare);
+	w->spare = b;
+	return gca_worker_spare(w);
 }
 
 /** gca_worker_balance() - share work when the global list is empty (Go's balance()) */
@@ -207,11 +232,15 @@ void gca_worker_publish(struct gca_worker *w)
 {
 	struct gca_arena *a = w->arena;
 
-	while (w->fifo_n || w->cur) {
+	while (w->fifo_n || w->cur || w->big) {
 		u64 e = w->cur;
 
 		if (e) {
+			w->cur_word = 0;
 			w->cur = 0;	/* scanning it again from its start is harmless */
+		} else if (w->big) {
+			e = w->big;
+			w->big = 0;
 		} else {
 			e = w->fifo[w->fifo_head];
 			w->fifo_head = (w->fifo_head + 1) % GCA_FIFO;

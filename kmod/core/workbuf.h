@@ -59,6 +59,7 @@ void gca_wbuf_put_missed(struct gca_arena *a, struct gca_wbuf *b);
 struct gca_wbuf *gca_wbuf_get_missed(struct gca_arena *a);
 
 bool gca_worker_room(struct gca_worker *w);
+bool gca_worker_spare(struct gca_worker *w);
 bool gca_worker_more(struct gca_worker *w);
 void gca_worker_balance(struct gca_worker *w);
 void gca_worker_miss(struct gca_worker *w, u64 entry);

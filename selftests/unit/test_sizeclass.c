@@ -4,6 +4,7 @@
  * sentences in sizeclass.c, and compared; waste and division are checked for
  * every request and every offset.
  */
+#include "mark.h"
 #include "world.h"
 
 #define PAGE	GCARENA_PAGE_SIZE
@@ -82,6 +83,41 @@ static void test_waste(void **state)
 		assert_int_equal(gca_class[GCARENA_SPAN_CLASS(c, 3)].nelems, 0);
 	}
 	assert_true(GCARENA_BITMAP_BYTES * 8 >= PAGE / 8);
+}
+
+/* What an entry says of its object. */
+static void test_entry(void **state)
+{
+	u32 c, kind, i;
+
+	for (c = 0; c < GCARENA_NR_SIZES; c++) {
+		assert_int_equal(gca_class[GCARENA_SPAN_CLASS(c, GCARENA_NOSCAN)].entry, 0);
+		for (kind = 1; kind < GCARENA_NR_KINDS; kind++) {
+			const struct gca_class *k = &gca_class[GCARENA_SPAN_CLASS(c, kind)];
+			u64 e = gca_entry((1ULL << 40) - 8, GCARENA_SPAN_CLASS(c, kind));
+			bool small = k->size <= GCARENA_BITMAP_MAX;
+			bool tail = small && kind == GCARENA_PRECISE;
+
+			assert_true(gca_entry_off(e) == (1ULL << 40) - 8);
+			assert_int_equal(gca_entry_words(e), k->size / 8);
+			assert_int_equal(gca_entry_kind(e), kind);
+			assert_int_equal(!!(e & GCA_ENTRY_SMALL), small);
+			assert_int_equal(!!(e & GCA_ENTRY_TAIL), tail);
+			assert_false(e & GCA_ENTRY_CHAINED);
+			if (small)
+				assert_int_equal(e % 64, 64 - k->size / 8 & 63);
+			for (i = 0; tail && i < k->nelems; i++)
+				if (i * k->size / 8 % 64 + k->size / 8 > 64)
+					assert_true(e & GCA_ENTRY_SPLIT);
+		}
+	}
+	for (kind = 0; kind < GCARENA_NR_KINDS; kind++) {
+		u64 e = gca_entry(8192, GCARENA_SPAN_CLASS(GCA_CLASS_LARGE, kind));
+
+		assert_int_equal(gca_entry_words(e), 0);
+		assert_int_equal(gca_entry_kind(e), kind);
+		assert_int_equal(e & (GCA_ENTRY_SMALL | GCA_ENTRY_TAIL | GCA_ENTRY_CHAINED), 0);
+	}
 }
 
 /* Large spans have one slot; the unused rest of the table has none. */
@@ -168,6 +204,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_class_of_every_size),
 		cmocka_unit_test(test_waste),
+		cmocka_unit_test(test_entry),
 		cmocka_unit_test(test_rest_of_table),
 		cmocka_unit_test(test_division),
 		cmocka_unit_test(test_page_word),

@@ -238,8 +238,8 @@ static __always_inline void prefetch_entry(const struct span_queue *q, u64 entry
 /* Scan what is marked of a span and has not been scanned. */
 static __always_inline void visit(struct span_queue *q, u64 entry)
 {
-	const struct gca_class *c = &gca_class[gca_entry_class(entry)];
 	u32 head = gca_entry_off(entry) >> GCARENA_PAGE_SHIFT, i;	/* spans of one page */
+	const struct gca_class *c = &gca_class[gca_pw_class(*gca_pw(&arena, head))];
 	u64 start = q->v.base + ((u64)head << GCARENA_PAGE_SHIFT);
 	u64 *scans = &q->scans[(u64)head * GCA_BIT_WORDS], *pair = gca_pair(&arena, head, 0);
 	u64 new, bits;
