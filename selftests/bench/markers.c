@@ -3,132 +3,26 @@
  * markers.c: how much faster do two markers mark than one?
  *
  * Usage: markers GRAPH [OBJECTS [ROUNDS [huge|small]]]
- *	GRAPH: random, tree, array, of 64-byte conservative objects, as in mark.c
+ *	GRAPH: as in graph.h
  *
- * The collector's own cycle has one marker in this release; its core has no such
- * limit, and is driven here as by selftests/unit/test_parallel.c.  Prints the
+ * The core is driven as by selftests/unit/test_parallel.c: the process backend's own
+ * cycle has one marker; the module's workers are measured by "run guest".  Prints the
  * least nanoseconds an object of one marker that is alone (which needs no
  * atomic operations), of one that does not know that, and of two.  How much two
  * of anything can gain on this machine is calibrate's business.
  */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <time.h>
 
 #include "cycle.h"
-#include "mark.h"
+#include "graph.h"
 #include "workbuf.h"
-
-#define RESERVE		(1ULL << 33)
-#define HUGE		(2ULL << 20)
-#define SLOTS		64
-#define SMALL		GCARENA_SPAN_CLASS(gca_size_class(64), GCARENA_CONSERVATIVE)
-
-static struct gca_arena arena;
-static struct gca_mutator mutator;
-static struct gcarena_mutator *shared;
-static struct gcarena_control control;
-static u64 roots[8];
 
 static pthread_barrier_t start;
 static atomic_t idle;
 static int team;
-
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "markers: %s\n", what);
-	exit(1);
-}
-
-static u64 now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
-static u64 rnd(void)
-{
-	static u64 seed = 88172645463325252ULL;
-
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
-
-static u64 alloc_object(void)
-{
-	for (;;) {
-		struct gcarena_slot *s = &shared->slot[shared->current_slot[SMALL]];
-		u32 i = s->free_index, count = 16, flags;
-
-		if (i < s->nelems) {	/* a fresh heap: no slot is taken yet */
-			s->free_index = i + 1;
-			return s->base + (u64)i * s->elem_size;
-		}
-		if (shared->current_slot[SMALL]) {
-			shared->current_slot[SMALL] = s->next;
-			if (s->next)
-				continue;
-		}
-		must(!gca_refill(&mutator, SMALL, &count, &flags), "no spans");
-	}
-}
-
-static void build(const char *graph, u64 n)
-{
-	u64 *o = calloc(n, sizeof(*o)), i, j, array;
-	u32 flags;
-
-	must(o, "no memory");
-	for (i = 0; i < n; i++)
-		o[i] = alloc_object();
-	roots[0] = o[0];
-	if (!strcmp(graph, "random")) {
-		for (i = 0; i < n; i++)
-			for (j = 0; j < 4; j++)
-				((u64 *)o[i])[j] = o[rnd() % n];
-	} else if (!strcmp(graph, "tree")) {
-		for (i = 1; i < n; i++)
-			((u64 *)o[(i - 1) / 2])[(i - 1) % 2] = o[i];
-	} else {
-		must(!strcmp(graph, "array"), "no such graph");
-		must(!gca_large(&arena, n * 8, GCARENA_CONSERVATIVE, 0, &array, &flags), "array");
-		memcpy((void *)array, o, n * 8);
-		roots[0] = array;
-	}
-	free(o);
-}
-
-static void set_up(bool huge)
-{
-	struct gcarena_range range = { .start = (u64)roots, .len = sizeof(roots) };
-	u64 base;
-	void *p;
-
-	must(!gca_arena_init(&arena, RESERVE, &control, 0), "arena");
-	p = mmap(NULL, RESERVE + HUGE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	must(p != MAP_FAILED, "no address space");
-	base = ((u64)p + HUGE - 1) & ~(HUGE - 1);
-	madvise((void *)base, RESERVE, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	gca_arena_map(&arena, base);
-	shared = calloc(1, gca_mutator_bytes(SLOTS));
-	must(shared && !gca_mutator_init(&mutator, &arena, SLOTS, shared), "mutator");
-	must(!gca_mutator_attach(&mutator), "attach");
-	must(!gca_roots_update(&arena, &range, 1, NULL, 0), "roots");
-	arena.percent = 0;
-	gca_pace(&arena);
-}
 
 static void collect(void)
 {
@@ -209,7 +103,7 @@ int main(int argc, char **argv)
 
 	if (!huge)
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	set_up(huge);
+	arena_set_up(huge);
 	build(graph, n);
 	collect();
 	while (rounds--) {
