@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -45,12 +46,28 @@ func main() {
 			check += count(make_(d))
 		}
 	}
-	check += count(longLived)
 	elapsed := time.Since(begun)
 
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	if len(os.Args) > 2 {
+		forced, _ := strconv.Atoi(os.Args[2])
+		force(forced)
+	}
+	check += count(longLived)
 	fmt.Printf("ns=%d cycles=%d check=%d rss_kib=%d\n", elapsed.Nanoseconds(), m.NumGC, check, peakRSS())
+}
+
+func force(n int) {
+	ns := make([]int64, n)
+	runtime.GC()
+	for i := range ns {
+		begun := time.Now()
+		runtime.GC()
+		ns[i] = time.Since(begun).Nanoseconds()
+	}
+	sort.Slice(ns, func(i, j int) bool { return ns[i] < ns[j] })
+	fmt.Printf("forced=%d forced_p99=%d ", ns[n/2], ns[n*99/100])
 }
 
 func peakRSS() int {

@@ -14,13 +14,6 @@
 
 static void *root;
 
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 int main(int argc, char **argv)
 {
 	unsigned int times = argc > 1 ? atoi(argv[1]) : 1000, i;
@@ -36,7 +29,7 @@ int main(int argc, char **argv)
 		ns[i] = now_ns() - begun;
 	}
 	mark = (heap_mark_ns() - mark) / times;
-	qsort(ns, times, sizeof(*ns), by_value);
+	qsort(ns, times, sizeof(*ns), heap_by_value);
 	printf("ns=%" PRIu64 " p99=%" PRIu64 " max=%" PRIu64 " mark=%" PRIu64 " alive=%d",
 	       ns[times / 2], ns[times * 99 / 100], ns[times - 1], mark, root != NULL);
 	report_end();

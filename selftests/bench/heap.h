@@ -16,6 +16,7 @@
 #ifndef GCA_BENCH_HEAP_H
 #define GCA_BENCH_HEAP_H
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -142,7 +143,25 @@ static inline uint64_t heap_mark_ns(void)
 	struct gca_stats s;
 
 	gca_stats(heap_arena, &s);
-	return s.mark_ns_collect + s.mark_ns_serve;
+	return s.mark_ns_collect + s.mark_ns_serve + s.worker_ns;
+}
+
+/* The world's, without the time until it stood: with several markers not their sum. */
+static inline uint64_t heap_stopped_ns(void)
+{
+	struct gca_stats s;
+
+	gca_stats(heap_arena, &s);
+	return s.stop_ns_total - s.hold_ns_total;
+}
+
+/* Kernel threads that mark. */
+static inline uint64_t heap_workers(void)
+{
+	struct gca_stats s;
+
+	gca_stats(heap_arena, &s);
+	return s.workers;
 }
 
 static inline uint64_t heap_marked(void)
@@ -245,6 +264,16 @@ static inline uint64_t heap_mark_ns(void)
 	return heap_mark_total;
 }
 
+static inline uint64_t heap_stopped_ns(void)
+{
+	return heap_mark_total;
+}
+
+static inline uint64_t heap_workers(void)
+{
+	return 0;
+}
+
 static inline uint64_t heap_marked(void)
 {
 	return 0;
@@ -292,8 +321,36 @@ static inline uint64_t heap_cycles(void)
 	return 0;
 }
 
+static inline void heap_collect(void)
+{
+}
+
 #else
 #error "say which heap: HEAP_GCARENA, HEAP_BDWGC or HEAP_MALLOC"
 #endif
+
+static inline int heap_by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* @n forced cycles with what is live now, after one that is not counted. */
+static inline void heap_force(unsigned int n)
+{
+	uint64_t *ns = heap_must(calloc(n, sizeof(*ns)), "no memory"), begun;
+	unsigned int i;
+
+	heap_collect();
+	for (i = 0; i < n; i++) {
+		begun = now_ns();
+		heap_collect();
+		ns[i] = now_ns() - begun;
+	}
+	qsort(ns, n, sizeof(*ns), heap_by_value);
+	printf(" forced=%" PRIu64 " forced_p99=%" PRIu64, ns[n / 2], ns[n * 99 / 100]);
+	free(ns);
+}
 
 #endif /* GCA_BENCH_HEAP_H */

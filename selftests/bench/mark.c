@@ -14,12 +14,16 @@
  *   array	one array of pointers, in order, to objects without pointers
  *
  * The time is the collector's own for marking: gcarena's statistics, bdwgc's
- * mark events.  The number of objects is counted here, by a walk that has
- * nothing to do with the collectors, and gcarena's count is held against it.
+ * mark events; with several markers it is how long the world was stopped for
+ * it.  The number of objects is counted here, by a walk that has nothing to do
+ * with the collectors, and gcarena's count is held against it.
  *
  * With "huge" all memory of the process, whoever's heap it is, is put into huge
  * pages before the first collection; with "small" there are none.
  */
+#ifdef HEAP_BDWGC
+#define GC_THREADS
+#endif
 #include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -185,7 +189,7 @@ int main(int argc, char **argv)
 	const char *graph = argc > 1 ? argv[1] : "random";
 	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 4000000;
 	unsigned int times = argc > 3 ? atoi(argv[3]) : 5, t;
-	uint64_t ns[MAX_COLLECTIONS], wall[MAX_COLLECTIONS], count, begun, mark, marked = 0;
+	uint64_t ns[MAX_COLLECTIONS], stopped[MAX_COLLECTIONS], count, begun, mark, marked = 0;
 	bool huge = false;
 	int i;
 
@@ -203,6 +207,11 @@ int main(int argc, char **argv)
 	}
 
 	heap_open(true);
+#ifdef HEAP_BDWGC
+	/* Else when the program makes its first thread. */
+	if (getenv("GC_MARKERS"))
+		GC_start_mark_threads();
+#endif
 	object_layout = heap_describe(sizeof(struct object), 0xf);
 	pointer_layout = heap_describe(sizeof(void *), 1);
 	if (!strcmp(graph, "random"))
@@ -226,9 +235,9 @@ int main(int argc, char **argv)
 	for (t = 0; t < times; t++) {
 		mark = heap_mark_ns();
 		marked = heap_marked();
-		begun = now_ns();
+		begun = heap_stopped_ns();
 		heap_collect();
-		wall[t] = now_ns() - begun;
+		stopped[t] = heap_stopped_ns() - begun;
 		ns[t] = heap_mark_ns() - mark;
 		marked = heap_marked() - marked;
 	}
@@ -236,9 +245,9 @@ int main(int argc, char **argv)
 	printf("objects=%" PRIu64 " marked=%" PRIu64 " huge_kib=%ld ns=", count, marked, huge_kib());
 	for (t = 0; t < times; t++)
 		printf("%s%" PRIu64, t ? "," : "", ns[t]);
-	printf(" wall=");
+	printf(" workers=%" PRIu64 " stopped=", heap_workers());
 	for (t = 0; t < times; t++)
-		printf("%s%" PRIu64, t ? "," : "", wall[t]);
+		printf("%s%" PRIu64, t ? "," : "", stopped[t]);
 	report_end();
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * indexer.c: the demo on real input.
  *
- * Usage: indexer [--threads N] [--rounds N] [--queries N] [--seed N] [--lines N] PATH...
+ * Usage: indexer [--threads N] [--rounds N] [--queries N] [--seed N] [--lines N]
+ *		  [--forced N] PATH...
  *
  * Indexes the lines and words of the files named (symbol tables and C headers
  * by default: see run-demo) in a linked structure on a collected heap.  Then,
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "indexer.h"
 #include "monitor.h"
@@ -295,6 +297,41 @@ static void work_all(uint64_t rounds, uint64_t queries, uint64_t seed, const str
 		pthread_join(workers[i].thread, NULL);
 }
 
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Cycles over what is indexed now; the first, which has garbage, is not counted. */
+static void force(uint64_t n)
+{
+	double *ms = plain_alloc(n * sizeof(*ms)), begun;
+	uint64_t i;
+
+	gca_collect(heap.arena, 0);
+	for (i = 0; i < n; i++) {
+		begun = seconds();
+		if (gca_collect(heap.arena, 0)) {
+			fprintf(stderr, "indexer: %s\n", gca_strerror());
+			exit(1);
+		}
+		ms[i] = (seconds() - begun) * 1e3;
+	}
+	qsort(ms, n, sizeof(*ms), by_value);
+	printf("  forced          %" PRIu64 " cycles: p50 %.3f ms, p99 %.3f ms\n", n, ms[n / 2],
+	       ms[n * 99 / 100]);
+}
+
 static uint64_t number(const char *s)
 {
 	char *end;
@@ -310,12 +347,14 @@ static uint64_t number(const char *s)
 static void usage(void)
 {
 	fprintf(stderr,
-		"usage: indexer [--threads N] [--rounds N] [--queries N] [--seed N] [--lines N] PATH...\n"
+		"usage: indexer [--threads N] [--rounds N] [--queries N] [--seed N] [--lines N]\n"
+		"               [--forced N] PATH...\n"
 		"  --threads  that share the input (8; 1 without the module)\n"
 		"  --rounds   changes to the indexes, of all threads (2000)\n"
 		"  --queries  questions a round (8)\n"
 		"  --seed     of the pseudo-random numbers (1)\n"
-		"  --lines    print every cycle up to this one, then fewer (64)\n");
+		"  --lines    print every cycle up to this one, then fewer (64)\n"
+		"  --forced   cycles at the end, one after the other, and how long each took (0)\n");
 	exit(2);
 }
 
@@ -338,16 +377,17 @@ int main(int argc, char **argv)
 		{ "queries", required_argument, NULL, 'q' },
 		{ "seed", required_argument, NULL, 's' },
 		{ "lines", required_argument, NULL, 'l' },
+		{ "forced", required_argument, NULL, 'f' },
 		{ }
 	};
-	uint64_t rounds = 2000, queries = 8, lines = 64, seed = 1, threads = 0;
+	uint64_t rounds = 2000, queries = 8, lines = 64, seed = 1, threads = 0, forced = 0;
 	uint64_t asked = 0, right = 0, rebuilt = 0, tables = 0, dictionaries = 0, snapshots = 0;
 	struct input in = { 0 };
 	uint32_t files, i;
 	bool held;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "t:r:q:s:l:", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "t:r:q:s:l:f:", options, NULL)) != -1) {
 		switch (c) {
 		case 't':
 			threads = number(optarg);
@@ -363,6 +403,9 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			lines = number(optarg);
+			break;
+		case 'f':
+			forced = number(optarg);
 			break;
 		default:
 			usage();
@@ -394,6 +437,8 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	monitor_start(heap.arena, lines);
 	work_all(rounds, queries, seed, &in);
+	if (forced)
+		force(forced);
 
 	held = monitor_summary(plain_bytes(), nr_workers);
 	for (i = 0; i < nr_workers; i++) {
