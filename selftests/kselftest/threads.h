@@ -22,16 +22,20 @@
 #define GCT_SUFFIX	""
 #endif
 
-/* An arena whose process stops threads so, or the test is skipped. */
+/* An arena whose process stops threads so; the test is skipped if that is rightly refused. */
 static inline struct gca_arena *open_engine(enum gca_stop stop, const char *debug, uint32_t flags)
 {
 	struct gca_options o = { .backend = "kernel", .debug = debug, .reserve = 1ULL << 30,
 				 .flags = flags, .stop = stop };
 	struct gca_arena *a;
 
+	/* Counted sections are stopped by signals or not at all. */
+	if (THREADS_COUNTED && stop == GCA_STOP_AUTO)
+		gct_want_engine(GCARENA_CREATE_SIGNAL);
 	a = gca_open(&o);
 	if (!a && errno == EOPNOTSUPP)
-		SKIP("%s", gca_strerror());
+		gct_want_engine(stop == GCA_STOP_SIGNAL ? GCARENA_CREATE_SIGNAL :
+				stop == GCA_STOP_TASKWORK ? GCARENA_CREATE_TASKWORK : 0);
 	if (!a)
 		gct_note("# %s", gca_strerror());
 	ASSERT_TRUE(a);
