@@ -90,6 +90,7 @@ struct gca_shell;
  * @in_cycle: they are needed; written under crew_mutex or by the coordinator
  * @work_lock: protects @working
  * @working: the arena whose work the workers do, or NULL
+ * @work_round: grows when they are given work
  * @work_wq: they sleep here
  * @signal_stops: stops under way with the signal engine, see stop.c
  * @hold_wq: threads inside a call wait here for their end
@@ -116,6 +117,7 @@ struct gca_process {
 	bool in_cycle;
 	spinlock_t work_lock;		/* working */
 	struct gca_shell *working;
+	u32 work_round;
 	wait_queue_head_t work_wq;
 	atomic_t signal_stops;
 	wait_queue_head_t hold_wq;

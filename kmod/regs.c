@@ -242,7 +242,7 @@ int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_s
 	void *words = t->regs + 2 * gca_regs_bytes();
 
 	if (gca_regs_read(t, words))
-		return -ESRCH;
+		return gca_task_ours(current, t->shell->mm) ? -EIO : -ESRCH;
 	gca_describe(t, words, false, st);
 	return 0;
 }

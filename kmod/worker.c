@@ -150,6 +150,7 @@ static int gca_work(void *data)
 	struct gca_process *p = w->process;
 	unsigned int idle = 0;
 	struct gca_shell *s;
+	u32 round;
 	bool did;
 
 	/* It leaves rather than freeze, so that it never does so in a cycle. */
@@ -159,6 +160,7 @@ static int gca_work(void *data)
 						 gca_work_wanted(p) || gca_worker_unwanted(p),
 						 GCA_IDLE_LOOK);
 		cond_resched();
+		round = READ_ONCE(p->work_round);
 		s = gca_work_arena(p);
 		if (!s) {
 			if ((++idle >= GCA_IDLE_EXIT || gca_worker_unwanted(p)) &&
@@ -169,9 +171,10 @@ static int gca_work(void *data)
 		idle = 0;
 		did = gca_slice(s);
 		gca_shell_put(s);
-		/* Another has taken it: no reason to ask again at once. */
+		/* Another has taken it: no reason to ask again at once, for the same. */
 		if (!did)
-			schedule_timeout_interruptible(1);
+			wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
+							 READ_ONCE(p->work_round) != round, 1);
 	}
 	return 0;
 }
@@ -189,6 +192,7 @@ void gca_port_run_workers(struct gca_arena *a)
 
 	spin_lock(&p->work_lock);
 	p->working = s;
+	WRITE_ONCE(p->work_round, p->work_round + 1);
 	spin_unlock(&p->work_lock);
 	wake_up_all(&p->work_wq);
 	for (;;) {

@@ -158,7 +158,7 @@ int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack 
  * @m: the caller's; another may be describing it meanwhile
  * @s: zeroed
  *
- * Return: 0; -ESRCH if the caller is on its way out.
+ * Return: 0; -ESRCH if the caller is on its way out; -EIO if they cannot be read.
  */
 int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
 

@@ -282,13 +282,17 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
 static int scan_stack(struct gca_worker *w, const struct gca_mutator *m,
 		      const struct gca_stack *s)
 {
+	bool tls = m->tls_lo < m->tls_hi;
 	unsigned int i;
 	int err = 0;
 
 	gca_grey_conservative(w, s->regs, s->nr_regs);
-	for (i = 0; i < s->nr_areas && !err; i++)
+	for (i = 0; i < s->nr_areas && !err; i++) {
 		err = gca_roots_scan_range(w, s->area[i].lo, s->area[i].hi - s->area[i].lo);
-	if (!err && m->tls_lo < m->tls_hi)
+		/* glibc puts it at the end of a stack that it has made. */
+		tls &= m->tls_lo < s->area[i].lo || m->tls_hi > s->area[i].hi;
+	}
+	if (!err && tls)
 		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo);
 	return err;
 }
@@ -526,7 +530,7 @@ static void self_scan(struct gca_mutator *m, u64 epoch)
 	struct gca_worker w;
 	struct gca_stack s = {};
 	u8 was;
-	int err = 0;
+	int err;
 
 	/*
 	 * Counted, then looked: not done, so the cycle is not over, and it will not
@@ -539,9 +543,12 @@ static void self_scan(struct gca_mutator *m, u64 epoch)
 	if (!self_owes(m, epoch))
 		goto out;
 	gca_grey_conservative(&w, &m->newborn, 1);
-	if (!gca_port_stack_self(a, m, &s))
+	err = gca_port_stack_self(a, m, &s);
+	if (!err)
 		err = scan_stack(&w, m, &s);
-	if (err)
+	else if (err == -EIO)
+		gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
+	if (err && err != -ESRCH)
 		goto out;	/* the cycle is void */
 	was = xchg(&a->job_state[m->job], GCA_JOB_DONE);
 	if (was == GCA_JOB_MISSED)

@@ -324,14 +324,19 @@ TEST(large_and_roots_while_marking)
 	gca_close(a);
 }
 
-/* More grey objects than buffers: spans are rescanned, and nothing is lost. */
+/*
+ * More grey objects than buffers: spans are rescanned, and nothing is lost.  A wide
+ * object, which waits for what it names; and lists whose nodes have many children, the
+ * next node first or last: one of them is followed before the children.
+ */
 TEST(mark_queue_overflows)
 {
-	enum { WIDE = 30000 };
+	enum { WIDE = 30000, FAN = 64, NODES = 200 };
 	struct gca_arena *a = open_with("checkmark,clobber,overflow");
 	struct gca_mutator *m = gca_attach(a);
 	const struct gca_layout *l = gca_layout_of(a, struct pair, left, right);
-	static struct pair **wide;
+	static struct pair **wide, **list[2];
+	struct pair **node;
 	struct gca_stats s;
 
 	ASSERT_TRUE(m && l);
@@ -341,15 +346,28 @@ TEST(mark_queue_overflows)
 		new_pair(m, l, &wide[i], i);
 		new_pair(m, l, &wide[i]->left, WIDE + i);
 	}
+	for (uint64_t i = 0; i < 2 * NODES; i++) {
+		node = gca_alloc_conservative(m, FAN * 8);
+		ASSERT_TRUE(node);
+		node[i % 2 * (FAN - 1)] = (struct pair *)list[i % 2];
+		list[i % 2] = node;
+		for (uint64_t k = 1; k < FAN - 1; k++)
+			new_pair(m, l, &node[k], i * FAN + k);
+	}
 	three_cycles(a);
 	ASSERT_EQ(gca_stats(a, &s), 0);
 	EXPECT_GT(s.overflows, 0);
-	EXPECT_GE(s.live_bytes, WIDE * 8 + WIDE * 48);
+	EXPECT_GE(s.live_bytes, WIDE * 8 + WIDE * 48 + 2 * NODES * FAN * 24);
 	for (uint64_t i = 0; i < 2000; i++)
 		ASSERT_TRUE(gca_alloc(m, l));
 	for (uint64_t i = 0; i < WIDE; i++) {
 		ASSERT_EQ(wide[i]->serial, i);
 		ASSERT_EQ(wide[i]->left->serial, WIDE + i);
+	}
+	for (uint64_t i = 2 * NODES; i--; list[i % 2] = (struct pair **)node[i % 2 * (FAN - 1)]) {
+		node = list[i % 2];
+		for (uint64_t k = 1; k < FAN - 1; k++)
+			ASSERT_EQ(node[k]->serial, i * FAN + k);
 	}
 	wide = NULL;
 	gca_close(a);
