@@ -76,9 +76,12 @@ static int gca_cycle_locked(struct gca_shell *s, const struct gca_order *o, bool
 
 	if (ret)
 		return ret;
-	mutex_lock(&s->cycle_lock);
-	ret = gca_cycle_clocked(s, o, whole);
-	mutex_unlock(&s->cycle_lock);
+	/* Killable, though nobody kills it: its holder may wait for a page for long. */
+	ret = mutex_lock_killable(&s->cycle_lock);
+	if (!ret) {
+		ret = gca_cycle_clocked(s, o, whole);
+		mutex_unlock(&s->cycle_lock);
+	}
 	gca_crew_done(s);
 	return ret;
 }
@@ -102,7 +105,8 @@ static int gca_begin(struct gca_shell *s, const struct gca_order *o)
 		ret = gca_serve_look(s, GCARENA_SERVE_COMPARE);
 		if (!ret)
 			return 0;
-		mutex_lock(&s->cycle_lock);
+		if (mutex_lock_killable(&s->cycle_lock))
+			return -EINTR;
 		gca_cycle_abandon(s->a, ret < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY,
 				  o->forced);
 		mutex_unlock(&s->cycle_lock);
@@ -184,6 +188,7 @@ static bool gca_requests_take(struct gca_shell *s, struct list_head *taken, stru
 			if (r->order.until != GCA_UNTIL_SWEPT)
 				continue;
 			o->forced |= r->order.forced;
+			o->sweep_stopped |= r->order.sweep_stopped;
 			o->timeout_ns = max(o->timeout_ns, r->order.timeout_ns);
 			list_move_tail(&r->link, taken);
 		}

@@ -172,7 +172,8 @@ struct gca_pages {
  * @gt: the thread in its process; until detach
  * @on_task: in gca_task.threads
  * @pages: the mutator area
- * @regs: twice gca_regs_bytes(); belongs to who has claimed the root job
+ * @regs: three times gca_regs_bytes(); two belong to who has claimed the root job, the
+ *	third to the thread
  * @counted: its critical sections are counted, not restartable
  * @queued: @work is queued, and will look at the generation
  * @work: see stop.c

@@ -288,16 +288,21 @@ int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 
 	if (arg->flags || arg->__reserved)
 		return -EINVAL;
-	ret = mutex_lock_killable(&s->cycle_lock);
-	if (ret)
-		return ret;
-	c->copied = true;	/* there is no reply */
 	t = gca_thread_mine(s, arg->id);
-	ret = t ? 0 : -EPERM;
-	if (t) {
-		gca_roots_self(&t->core);	/* a root that goes is scanned first */
-		ret = gca_mutator_detach(&t->core);
+	if (!t)
+		return -EPERM;
+	c->copied = true;	/* there is no reply */
+	for (;;) {
+		/* A root that goes is scanned first; it faults, so not under the lock. */
+		gca_roots_self(&t->core);
+		ret = mutex_lock_killable(&s->cycle_lock);
+		if (ret)
+			return ret;
+		if (!READ_ONCE(t->core.owes))
+			break;
+		mutex_unlock(&s->cycle_lock);
 	}
+	ret = gca_mutator_detach(&t->core);
 	if (!ret)
 		gca_thread_unlink(s, t);
 	mutex_unlock(&s->cycle_lock);

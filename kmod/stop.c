@@ -226,35 +226,42 @@ static struct gca_thread *gca_owing(struct gca_process *p)
 static void gca_capture_all(struct gca_process *p)
 {
 	struct gca_thread *t;
-	bool done;
 
-	do {
-		t = gca_owing(p);
-		if (!t)
-			return;
+	while (!fatal_signal_pending(current) && (t = gca_owing(p))) {
 		gca_capture(t);
-		done = !READ_ONCE(t->core.owes);
 		gca_thread_put(t);
-	} while (done);
+	}
+}
+
+static bool gca_owes(struct gca_process *p)
+{
+	struct gca_thread *t = gca_owing(p);
+
+	if (t)
+		gca_thread_put(t);
+	return t;
 }
 
 /**
  * gca_inside_leave() - the opposite; not while a stop is under way, but if killed
  * @p: the process
  *
- * Inside until its stack is captured, which is as good as held.
+ * Debts are looked at when the thread has left and has seen no stop: a whole one may
+ * have come and gone since it last looked, counting on its being inside.  Who sees
+ * that stop over sees what it has left owing, gca_release(); and is inside again while
+ * it scans, as if it had never left: it has executed no user instruction.
  */
 void gca_inside_leave(struct gca_process *p)
 {
-	gca_capture_all(p);
 	while (gca_set_inside(p, false)) {
 		smp_mb();	/* pairs with the one in gca_port_stop(): see the top */
-		if (likely(!atomic_read(&p->signal_stops)))
+		if (likely(!atomic_read_acquire(&p->signal_stops) && !gca_owes(p)))
 			return;
 		gca_set_inside(p, true);
 		smp_mb();	/* as in gca_inside_enter(), before the wake-up */
 		wake_up(&p->arrive_wq);
-		if (wait_event_state(p->hold_wq, !atomic_read(&p->signal_stops), GCA_HELD))
+		if (wait_event_state(p->hold_wq, !atomic_read(&p->signal_stops), GCA_HELD) ||
+		    fatal_signal_pending(current))
 			return;
 		gca_capture_all(p);
 	}
@@ -290,6 +297,7 @@ static void gca_release(struct gca_shell *s)
 	/* What the collector did in the stop; pairs with gca_stopping(). */
 	smp_store_release(&s->stop_rel, s->stop_gen);
 	if (s->stop_engine == GCARENA_ENGINE_SIGNAL) {
+		smp_mb__before_atomic();	/* owes; pairs with gca_inside_leave() */
 		atomic_dec(&s->process->signal_stops);
 		wake_up_all(&s->process->hold_wq);
 	}

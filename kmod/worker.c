@@ -185,7 +185,7 @@ static int gca_work(void *data)
  * Woken by gca_port_idle(); it also looks up now and then, because its workers may be
  * throttled.
  */
-void gca_port_run_workers(struct gca_arena *a)
+void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	struct gca_shell *s = gca_shell_of(a);
 	struct gca_process *p = s->process;
@@ -200,7 +200,7 @@ void gca_port_run_workers(struct gca_arena *a)
 					READ_ONCE(a->void_reason) || gca_shell_dying(s),
 					GCA_LOOK_UP);
 		if (gca_work_idle(a) || READ_ONCE(a->void_reason) ||
-		    gca_port_now() > READ_ONCE(a->deadline) ||
+		    gca_port_now() > until ||
 		    gca_shell_dying(s) || gca_owner_exiting(p))
 			break;
 	}

@@ -172,9 +172,11 @@ int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
 int gca_collect(struct gca_arena *a, unsigned int flags)
 {
 	const unsigned int known = GCA_COLLECT_ASYNC | GCA_COLLECT_UNTIL_MARKING |
-				   GCA_COLLECT_UNTIL_MARKED;
+				   GCA_COLLECT_UNTIL_MARKED | GCA_COLLECT_SWEEP_STOPPED;
 
 	if (flags & ~known)
 		return gcl_fail(EINVAL, "gca_collect: flags %#x are not known", flags & ~known);
+	if (flags & (flags - 1))
+		return gcl_fail(EINVAL, "gca_collect: flags %#x exclude each other", flags);
 	return gcl_collect(a, flags, false);
 }

@@ -16,7 +16,8 @@
  *  - a pointer that is stored into a managed object, or into a range added
  *    without GCA_ROOT_PLAIN, is stored with gca_store().  Only a word that is
  *    still zero since the allocation may be stored to plainly.  No memcpy(),
- *    memset() or struct assignment over pointers that were stored before;
+ *    memset() or struct assignment over pointers that were stored before.  A
+ *    thread stores plainly to its own locals and TLS, but not to another's;
  *  - a mutator belongs to the thread that attached it.
  *
  * Functions that return a pointer return NULL, those that return an int -1, and
@@ -287,6 +288,7 @@ GCA_API int gca_fiber_destroy(struct gca_fiber *fiber);
 #define GCA_COLLECT_ASYNC		GCARENA_COLLECT_ASYNC
 #define GCA_COLLECT_UNTIL_MARKING	GCARENA_COLLECT_UNTIL_MARKING
 #define GCA_COLLECT_UNTIL_MARKED	GCARENA_COLLECT_UNTIL_MARKED
+#define GCA_COLLECT_SWEEP_STOPPED	GCARENA_COLLECT_SWEEP_STOPPED
 
 /**
  * gca_collect() - run a cycle that begins after this call

@@ -696,6 +696,7 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @lazy: stacks are left to be captured before resume, where the order ends with the
  *	world running and marking not done: the port sees to it that each thread
  *	calls gca_roots_self() before it executes another user instruction
+ * @sweep_stopped: with GCA_UNTIL_SWEPT: sweep before the world runs (Go's gcstoptheworld=2)
  * @timeout_ns: age limit; when it has passed the cycle is void
  */
 struct gca_order {
@@ -704,6 +705,7 @@ struct gca_order {
 	bool lent;
 	bool alone;
 	bool lazy;
+	bool sweep_stopped;
 	u64 timeout_ns;
 };
 

@@ -219,6 +219,7 @@ static void work_discard(struct gca_arena *a)
  * there is no other cycle.  It will find void_reason set, and go.
  */
 #define UNDO_WAIT	10000000ULL	/* ns */
+#define OTHERS_WAIT	100000ULL	/* ns */
 
 static int cycle_clear(struct gca_arena *a)
 {
@@ -229,7 +230,7 @@ static int cycle_clear(struct gca_arena *a)
 		if (!atomic_read(&a->markers))
 			break;
 		gca_gate_open(a);
-		if (gca_port_now() > a->deadline)
+		if (gca_port_now() > READ_ONCE(a->deadline))
 			return -ETIMEDOUT;
 		err = gca_port_backoff(a, UNDO_WAIT);
 		if (err)
@@ -301,12 +302,18 @@ static bool pager_scans(struct gca_worker *w)
 	return done;
 }
 
-/* gca_give_up() - is the running cycle void, too late, or its caller told to stop? */
+/* gca_told_to_stop() - is the running cycle void, or the caller to stop? */
+bool gca_told_to_stop(struct gca_arena *a)
+{
+	return gca_port_relax(a) || READ_ONCE(a->void_reason);
+}
+
+/* gca_give_up() - the same, or is it too late?  For those whose time counts */
 bool gca_give_up(struct gca_arena *a)
 {
-	if (gca_port_now() > a->deadline)
+	if (gca_port_now() > READ_ONCE(a->deadline))
 		gca_cycle_void(a, GCARENA_VOID_AGE);
-	return gca_port_relax(a) || READ_ONCE(a->void_reason);
+	return gca_told_to_stop(a);
 }
 
 /*
@@ -318,8 +325,9 @@ static bool mark_by_workers(struct gca_arena *a, enum gca_work work)
 	bool all = work != GCA_WORK_ROOTS;
 
 	do {
+		gca_roots_again(a);
 		WRITE_ONCE(a->work, work);
-		gca_port_run_workers(a);
+		gca_port_run_workers(a, a->deadline);
 		WRITE_ONCE(a->work, GCA_WORK_NONE);
 		if (gca_give_up(a))
 			return false;
@@ -332,6 +340,19 @@ static bool mark_by_workers(struct gca_arena *a, enum gca_work work)
 	return true;
 }
 
+/*
+ * All that is left may be in the hands of others, asleep in a fault: the pager, or a
+ * thread that scans its own stack.  Return: false if the cycle is void.
+ */
+static bool others_done(struct gca_arena *a)
+{
+	while (atomic_read(&a->markers) > 1 && !atomic_read(&a->nr_full) &&
+	       !atomic_read(&a->overflowed) && !gca_missed_pending(a))
+		if (gca_give_up(a) || gca_port_backoff(a, OTHERS_WAIT))
+			return false;
+	return true;
+}
+
 /* The same by @w, in a thread of the owner's; nobody else marks but the pager, when asked. */
 static bool mark_by_self(struct gca_worker *w, enum gca_work work)
 {
@@ -339,12 +360,13 @@ static bool mark_by_self(struct gca_worker *w, enum gca_work work)
 	struct gca_arena *a = w->arena;
 
 	do {
+		gca_roots_again(a);
 		if (!gca_roots_mark(w) || (all && !gca_drain(w)) || !gca_roots_missed(w))
 			return false;
 		gca_worker_publish(w);
 		if (all && gca_missed_pending(a) && !pager_scans(w) && gca_missed_scan(a, w->mode))
 			return false;
-		if (gca_give_up(a))
+		if (gca_give_up(a) || (all && !others_done(a)))
 			return false;
 	} while (all ? gca_work_left(a, 1) : gca_roots_left(a));
 	return true;
@@ -409,12 +431,15 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 
 /*
  * The world runs again, and stacks have been left for later: workers take those that
- * they find before their threads do, and leave what they cannot scan just now.
+ * they find before their threads do, and leave what they cannot scan just now.  Not
+ * waited for if they get no processor: the next stop has the rest.
  */
+#define CAPTURE_WAIT	2000000ULL	/* ns */
+
 static void capture(struct gca_arena *a)
 {
 	WRITE_ONCE(a->work, GCA_WORK_ROOTS);
-	gca_port_run_workers(a);
+	gca_port_run_workers(a, gca_port_now() + CAPTURE_WAIT);
 	WRITE_ONCE(a->work, GCA_WORK_NONE);
 }
 
@@ -497,7 +522,7 @@ static int sweep(struct gca_arena *a, bool lent)
 
 	if (!lent) {
 		WRITE_ONCE(a->work, GCA_WORK_SWEEP);
-		gca_port_run_workers(a);
+		gca_port_run_workers(a, a->deadline);
 		WRITE_ONCE(a->work, GCA_WORK_NONE);
 	}
 	err = gca_sweep_finish(a);
@@ -518,10 +543,12 @@ static int sweep(struct gca_arena *a, bool lent)
 int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 {
 	bool fresh = a->phase == GCARENA_PHASE_OFF;
+	u64 deadline;
 	int err;
 
-	if (check_add_overflow(gca_port_now(), o->timeout_ns, &a->deadline))
-		a->deadline = U64_MAX;
+	if (check_add_overflow(gca_port_now(), o->timeout_ns, &deadline))
+		deadline = U64_MAX;
+	WRITE_ONCE(a->deadline, deadline);
 	if (fresh) {
 		err = cycle_begin(a);
 	} else {
@@ -541,6 +568,8 @@ int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 		cycle_undo(a, o->forced);
 	else if (o->until != GCA_UNTIL_MARKING)
 		cycle_end(a, o->forced, !fresh);
+	if (o->sweep_stopped && o->until == GCA_UNTIL_SWEPT && !READ_ONCE(a->void_reason))
+		gca_sweep_stopped(a);
 	start_world(a);
 	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !READ_ONCE(a->void_reason))
 		capture(a);

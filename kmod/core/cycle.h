@@ -13,6 +13,7 @@ void gca_roots_release(struct gca_arena *a);
 bool gca_roots_mark(struct gca_worker *w);
 bool gca_roots_there(struct gca_arena *a);
 bool gca_roots_left(struct gca_arena *a);
+void gca_roots_again(struct gca_arena *a);
 void gca_roots_open(struct gca_arena *a, bool stacks);
 void gca_roots_owe(struct gca_arena *a);
 bool gca_roots_missed(struct gca_worker *w);
@@ -24,6 +25,7 @@ void gca_mutator_snapshot(struct gca_worker *w, struct gca_mutator *m);
 void gca_hand_back(struct gca_mutator *m, u32 slot);
 
 /* cycle.c */
+bool gca_told_to_stop(struct gca_arena *a);
 bool gca_give_up(struct gca_arena *a);
 
 /* work.c */
@@ -44,6 +46,7 @@ unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned in
 bool gca_sweep_some(struct gca_arena *a, unsigned int spans);
 u32 gca_reclaim(struct gca_arena *a, u32 npages);
 int gca_sweep_finish(struct gca_arena *a);
+void gca_sweep_stopped(struct gca_arena *a);
 void gca_marks_clear(struct gca_arena *a);
 
 /* checkmark.c */

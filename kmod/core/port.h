@@ -218,11 +218,12 @@ void gca_port_idle(struct gca_arena *a);
 /**
  * gca_port_run_workers() - let the port's workers do gca_arena.work
  * @a: arena
+ * @until: of gca_port_now(); or some time later
  *
  * Returns when gca_work_idle(), or when the caller should look up: the cycle has
- * become void, its deadline has passed, the arena dies.
+ * become void, it is late, the arena dies.
  */
-void gca_port_run_workers(struct gca_arena *a);
+void gca_port_run_workers(struct gca_arena *a, u64 until);
 
 /**
  * gca_port_pager_scans() - does a pager take the missed objects?

@@ -273,7 +273,9 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
 			w->leaves++;
 			pos = (pos | 4095) + 1;
 		}
-		if (!(pos % (64 << 10)) && gca_give_up(a))
+		/* Who scans its own stack may have slept since the cycle began. */
+		if (!(pos % (64 << 10)) &&
+		    (w->mode == GCA_MARK_SELF ? gca_told_to_stop(a) : gca_give_up(a)))
 			return -EINTR;
 	}
 	return 0;
@@ -439,9 +441,23 @@ static void job_finish(struct gca_arena *a, u32 j, int err)
 /** gca_roots_there() - is there a root job for one worker more? */
 bool gca_roots_there(struct gca_arena *a)
 {
+	u32 jobs = READ_ONCE(a->nr_jobs);
+
 	return (u32)atomic_read(&a->next_job) < READ_ONCE(a->nr_range_jobs) ||
-	       (READ_ONCE(a->stacks_open) &&
-		(u32)atomic_read(&a->next_stack) < READ_ONCE(a->nr_jobs));
+	       (READ_ONCE(a->stacks_open) && (u32)atomic_read(&a->next_stack) < jobs &&
+		(u32)atomic_read(&a->jobs_done) < jobs);
+}
+
+/*
+ * gca_roots_again() - in a stop, before workers are asked: stacks that were put back
+ *
+ * By one who took a job while the world ran, and has only now found that it could not
+ * do it.  What is done is not done again.
+ */
+void gca_roots_again(struct gca_arena *a)
+{
+	if (a->stacks_open)
+		atomic_set(&a->next_stack, a->nr_range_jobs);
 }
 
 /** gca_roots_left() - are root jobs that may be done not done yet? */
@@ -532,6 +548,8 @@ static void self_scan(struct gca_mutator *m, u64 epoch)
 	u8 was;
 	int err;
 
+	if (!self_owes(m, epoch))
+		return;
 	/*
 	 * Counted, then looked: not done, so the cycle is not over, and it will not
 	 * end before we are counted out.  (Who sets the state to done is counted
@@ -655,7 +673,6 @@ void gca_roots_open(struct gca_arena *a, bool stacks)
 {
 	WRITE_ONCE(a->stacks_lazy, false);
 	WRITE_ONCE(a->stacks_open, stacks);
-	/* Those that were put back; nobody is at work. */
 	atomic_set(&a->next_stack, a->nr_range_jobs);
 }
 

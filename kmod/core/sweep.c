@@ -227,6 +227,16 @@ int gca_sweep_finish(struct gca_arena *a)
 	return err;
 }
 
+/* gca_sweep_stopped() - sweep all in a stop, alone; or the rest later, if told to give up */
+void gca_sweep_stopped(struct gca_arena *a)
+{
+	u64 t = gca_port_now();
+
+	while (gca_sweep_some(a, SWEEP_BATCH) && !gca_port_relax(a))
+		;
+	atomic64_add(gca_port_now() - t, &a->totals.sweep_ns);
+}
+
 /* Clear a void cycle's marks in one chunk. */
 static void chunk_marks_clear(struct gca_arena *a, struct gca_chunk *c)
 {

@@ -199,8 +199,10 @@ TEST_F(arena, collect)
 		EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_REFILL, &q), 0);
 		EXPECT_EQ(q.flags & GCARENA_WANT_COLLECT, GCARENA_WANT_COLLECT);
 	}
-	for (uint32_t f = 0; f < 8; f++)
-		if (f & (f - 1))
+	ASSERT_EQ(raw_collect(&self->r, GCARENA_COLLECT_SWEEP_STOPPED, &c), 0);
+	EXPECT_EQ(c.result, GCARENA_RESULT_DONE);
+	for (uint32_t f = 0; f < 32; f++)
+		if ((f & ~GCARENA_COLLECT_PACED) & ((f & ~GCARENA_COLLECT_PACED) - 1))
 			EXPECT_EQ(raw_collect(&self->r, f, NULL), -EINVAL);
 	/* A cycle that was asked for by the trigger is not counted as forced. */
 	ASSERT_EQ(raw_stats(&self->r, &s), 0);

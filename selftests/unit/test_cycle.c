@@ -12,6 +12,38 @@ static struct world *small_world(u32 debug)
 
 /* ------------------------------------------------------------------- phases */
 
+static s64 unswept_at_start;
+
+static void look_at_start(struct gca_arena *a)
+{
+	unswept_at_start = atomic64_read(&a->unswept);
+}
+
+/* Sweeping before the world runs, and after. */
+static void test_sweep_stopped(void **state)
+{
+	struct world *w = small_world(0);
+	struct gca_order o = *ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT);
+	u32 i, stopped;
+
+	world_hooks.at_start = look_at_start;
+	for (stopped = 0; stopped < 2; stopped++) {
+		for (i = 0; i < 3000; i++)
+			w->root[i % 7] = world_alloc(w, 16 + i % 5 * 100, GCARENA_NOSCAN, 0) + 8;
+		o.sweep_stopped = stopped;
+		assert_int_equal(gca_collect(&w->a, &o), 0);
+		assert_int_equal(unswept_at_start > 0, !stopped);
+		assert_int_equal(atomic64_read(&w->a.unswept), 0);
+		assert_int_equal(world_held(w), 7);
+	}
+	/* Only with a cycle to its end. */
+	o.until = GCA_UNTIL_MARKED;
+	assert_int_equal(gca_collect(&w->a, &o), 0);
+	assert_true(unswept_at_start > 0);
+	world_hooks.at_start = NULL;
+	world_close(w);
+}
+
 static void test_phases(void **state)
 {
 	struct world *w = small_world(GCARENA_DEBUG_CHECKMARK);
@@ -444,6 +476,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_phases),
+		cmocka_unit_test(test_sweep_stopped),
 		cmocka_unit_test(test_barrier),
 		cmocka_unit_test(test_allocation_while_marking),
 		cmocka_unit_test(test_void),

@@ -56,6 +56,12 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 	return 0;
 }
 
+void gca_port_start(struct gca_arena *a)
+{
+	if (world_hooks.at_start)
+		world_hooks.at_start(a);
+}
+
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	(void)a;

@@ -61,6 +61,7 @@ struct world {
  * @stop_err: what gca_port_stop() returns
  * @relax: after so many calls gca_port_relax() says "give up"; 0: never
  * @in_stop: called once the world is stopped
+ * @at_start: called before it runs again
  * @stack: stack and registers of a mutator whose own @port is NULL, or NULL
  */
 struct world_hooks {
@@ -71,6 +72,7 @@ struct world_hooks {
 	int stop_err;
 	u64 relax;
 	void (*in_stop)(struct gca_arena *a);
+	void (*at_start)(struct gca_arena *a);
 	const struct gca_stack *stack;
 	u64 stops, copies;
 };

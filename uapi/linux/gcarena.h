@@ -449,6 +449,7 @@ struct gcarena_roots {
 #define GCARENA_COLLECT_UNTIL_MARKING	(1U << 1)	/* return when marking has begun */
 #define GCARENA_COLLECT_UNTIL_MARKED	(1U << 2)	/* return when marking is done */
 #define GCARENA_COLLECT_PACED		(1U << 3)	/* WANT_COLLECT: not "forced" */
+#define GCARENA_COLLECT_SWEEP_STOPPED	(1U << 4)	/* sweep before the world runs */
 
 enum gcarena_result {
 	GCARENA_RESULT_DONE,

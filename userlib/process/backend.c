@@ -405,6 +405,7 @@ static noinline int process_collect(struct gca_space *space, struct gcarena_coll
 		order.until = GCA_UNTIL_MARKING;
 	else if (req->flags & GCARENA_COLLECT_UNTIL_MARKED)
 		order.until = GCA_UNTIL_MARKED;
+	order.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED;
 
 	sigs = gca_signals_block();
 	pthread_mutex_lock(&p->cycle_lock);
