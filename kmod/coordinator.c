@@ -212,6 +212,18 @@ static void gca_requests_done(struct gca_shell *s, struct list_head *taken, int 
 	wake_up_all(&s->pager_wq);
 }
 
+/* Its owner was frozen before the cycle had all threads: when it goes on. */
+static void gca_requests_again(struct gca_shell *s, struct list_head *taken)
+{
+	if (list_empty(taken)) {
+		WRITE_ONCE(s->kicked, true);
+		return;
+	}
+	spin_lock(&s->req_lock);
+	list_splice_init(taken, &s->requests);
+	spin_unlock(&s->req_lock);
+}
+
 /* gca_requests_end() - the arena has died: what the coordinator has not taken is nobody's */
 void gca_requests_end(struct gca_shell *s)
 {
@@ -251,7 +263,10 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
 		gca_stats_take(s, &st);
 		gca_serve_wanted(s);
-		gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
+		if (ret == -ECANCELED)
+			gca_requests_again(s, &taken);
+		else
+			gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
 	}
 	if (gca_shell_dying(s)) {
 		WRITE_ONCE(s->kicked, false);

@@ -366,7 +366,10 @@ void gca_port_start(struct gca_arena *a)
 	gca_release(gca_shell_of(a));
 }
 
-/* Killable; death ends it. */
+/*
+ * Killable; death ends it.  And so does a freezer, in the coordinator: who is frozen takes
+ * no signal, and the freezer does not wait as long as we should for him.
+ */
 int gca_port_backoff(struct gca_arena *a, u64 ns)
 {
 	struct gca_shell *s = gca_shell_of(a);
@@ -375,5 +378,7 @@ int gca_port_backoff(struct gca_arena *a, u64 ns)
 	if (wait_event_killable_timeout(s->gate_wq, gca_shell_dying(s),
 					msecs_to_jiffies(ms)) < 0)
 		return -EINTR;
-	return gca_shell_dying(s) ? -ESRCH : 0;
+	if (gca_shell_dying(s))
+		return -ESRCH;
+	return current->flags & PF_KTHREAD && gca_owner_parked(s->process) ? -ECANCELED : 0;
 }

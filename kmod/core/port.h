@@ -137,7 +137,8 @@ void gca_port_start(struct gca_arena *a);
  * @a: arena
  * @ns: how long
  *
- * Return: 0, -EINTR if the caller was killed, -ESRCH if the arena died.
+ * Return: 0, -EINTR if the caller was killed, -ESRCH if the arena died, -ECANCELED if the
+ * cycle is to begin, or go on, later.
  */
 int gca_port_backoff(struct gca_arena *a, u64 ns);
 

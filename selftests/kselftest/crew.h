@@ -28,7 +28,9 @@ struct crew {
 	const char *group;		/* cgroup, or none */
 	int length;			/* of the chain */
 	int nice, policy;
+	uint32_t engine;		/* GCARENA_CREATE_*, or 0 */
 	bool pager, looks;		/* a thread serves; and looks after the plain roots */
+	bool spinner;			/* a second thread is attached, and never calls */
 	bool mixed;			/* every kind of COLLECT in turn */
 	bool async;			/* cycles are only kicked, once there are workers */
 	int sock;			/* to pass the descriptor to, or 0 */
@@ -231,6 +233,16 @@ static inline void *crew_pager(void *arg)
 	return NULL;
 }
 
+static inline void *crew_spinner(void *arg)
+{
+	struct raw mine = *((struct crew *)arg)->r;
+
+	ASSERT_EQ(raw_attach(&mine), 0);
+	for (;;)
+		__asm__ __volatile__("pause");
+	return NULL;
+}
+
 /* SCM_RIGHTS */
 static inline int crew_pass(int sock, int fd)
 {
@@ -307,8 +319,13 @@ static inline int crew_owner(struct crew *s)
 		ASSERT_EQ(setpriority(PRIO_PROCESS, 0, s->nice), 0);
 	if (s->policy)
 		ASSERT_EQ(sched_setscheduler(0, s->policy, &zero), 0);
-	ASSERT_EQ(raw_arena(&r), 0);
+	ASSERT_EQ(raw_arena_as(&r, RAW_RESERVE, s->engine), 0);
+	ASSERT_EQ(raw_map(&r), 0);
+	if (s->engine == GCARENA_CREATE_SIGNAL)
+		raw_handle_stop(0);
 	ASSERT_EQ(raw_attach(&r), 0);
+	if (s->spinner)
+		ASSERT_EQ(pthread_create(&t, NULL, crew_spinner, s), 0);
 	if (s->pager)
 		ASSERT_EQ(pthread_create(&t, NULL, crew_pager, s), 0);
 	head = crew_chain(&r, s->length);

@@ -474,6 +474,38 @@ TEST_F(machine, suspended_with_a_pager_that_looks)
 	suspend_with(s, false);
 }
 
+/*
+ * Who is frozen takes no signal: a cycle that has not all threads yet lets the others be
+ * frozen, too, and begins again when they are thawed.
+ */
+static void suspended_by_signals(bool pager, bool async)
+{
+	struct crew *s = crew_wanted();
+
+	gct_want_engine(GCARENA_CREATE_SIGNAL);
+	s->engine = GCARENA_CREATE_SIGNAL;
+	s->spinner = true;
+	s->mixed = !async;
+	s->pager = pager;
+	s->async = async;
+	suspend_with(s, false);
+}
+
+TEST_F(machine, suspended_by_signals)
+{
+	suspended_by_signals(false, false);
+}
+
+TEST_F(machine, suspended_by_signals_with_a_pager)
+{
+	suspended_by_signals(true, false);
+}
+
+TEST_F(machine, suspended_by_signals_with_cycles_that_were_kicked)
+{
+	suspended_by_signals(true, true);
+}
+
 /* Nobody waits for the cycle, so nothing of the owner's keeps it from being frozen. */
 TEST_F(machine, suspended_with_cycles_that_were_kicked)
 {

@@ -52,16 +52,22 @@ static inline int raw_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static inline int raw_create(int fd, uint64_t reserve, struct gcarena_create *c)
+/* @flags: GCARENA_CREATE_* */
+static inline int raw_create_as(int fd, uint64_t reserve, uint32_t flags, struct gcarena_create *c)
 {
 	memset(c, RAW_POISON, sizeof(*c));
 	c->size = sizeof(*c);
-	c->flags = 0;
+	c->flags = flags;
 	c->features = 0;
 	c->reserve = reserve;
 	c->stop_signal = 0;
 	c->debug = 0;
 	return raw_ioctl(fd, GCARENA_IOC_CREATE, c);
+}
+
+static inline int raw_create(int fd, uint64_t reserve, struct gcarena_create *c)
+{
+	return raw_create_as(fd, reserve, 0, c);
 }
 
 static inline int raw_map(struct raw *r)
@@ -79,7 +85,7 @@ static inline int raw_map(struct raw *r)
 	return 0;
 }
 
-static inline int raw_arena_of(struct raw *r, uint64_t reserve)
+static inline int raw_arena_as(struct raw *r, uint64_t reserve, uint32_t flags)
 {
 	struct gcarena_create c;
 	int err;
@@ -88,7 +94,7 @@ static inline int raw_arena_of(struct raw *r, uint64_t reserve)
 	r->fd = raw_open();
 	if (r->fd < 0)
 		return r->fd;
-	err = raw_create(r->fd, reserve, &c);
+	err = raw_create_as(r->fd, reserve, flags, &c);
 	if (err) {
 		close(r->fd);
 		return err;
@@ -98,6 +104,11 @@ static inline int raw_arena_of(struct raw *r, uint64_t reserve)
 	r->heap_offset = c.heap_offset;
 	r->control_offset = c.control_offset;
 	return 0;
+}
+
+static inline int raw_arena_of(struct raw *r, uint64_t reserve)
+{
+	return raw_arena_as(r, reserve, 0);
 }
 
 /* Created and mapped. */
