@@ -266,7 +266,8 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		if (ret == -ECANCELED)
 			gca_requests_again(s, &taken);
 		else
-			gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run && !ret);
+			gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret,
+					  run && !ret);
 	}
 	if (gca_shell_dying(s)) {
 		WRITE_ONCE(s->kicked, false);

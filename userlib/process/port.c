@@ -396,7 +396,7 @@ GCA_WEAK void gca_port_idle(struct gca_arena *a)
 
 GCA_WEAK void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
-	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason))
+	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason) && gca_port_now() <= until)
 		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
 }
 
