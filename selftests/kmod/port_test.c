@@ -229,10 +229,6 @@ int clock_gettime(int clock, struct timespec *t)
 
 /* --------------------------------------------------------- the rest of the port */
 
-void gca_port_start(struct gca_arena *a)
-{
-}
-
 int gca_port_backoff(struct gca_arena *a, u64 ns)
 {
 	schedule_timeout_uninterruptible(nsecs_to_jiffies(ns) + 1);

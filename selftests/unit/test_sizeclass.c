@@ -105,7 +105,7 @@ static void test_entry(void **state)
 			assert_int_equal(!!(e & GCA_ENTRY_TAIL), tail);
 			assert_false(e & GCA_ENTRY_CHAINED);
 			if (small)
-				assert_int_equal(e % 64, 64 - k->size / 8 & 63);
+				assert_int_equal(e % 64, (64 - k->size / 8) & 63);
 			for (i = 0; tail && i < k->nelems; i++)
 				if (i * k->size / 8 % 64 + k->size / 8 > 64)
 					assert_true(e & GCA_ENTRY_SPLIT);
