@@ -457,7 +457,8 @@ static void try_begin(void (*spin)(void))
 	become(2);
 	ASSERT_EQ(raw_collect(&arena, GCARENA_COLLECT_UNTIL_MARKED, NULL), 0);
 	ASSERT_EQ(raw_stats(&arena, &s), 0);
-	EXPECT_EQ(s.live, BIG);
+	/* Twice, if thread and worker both found it first: see mark.c. */
+	EXPECT_GE(s.live, BIG);
 	for (int i = 0; i < 20 && alive(); i++)
 		;
 	EXPECT_EQ(last_live, 0);
