@@ -179,6 +179,7 @@ TEST(returned_after_a_peak)
 	peak = heap_field("Rss:");
 	EXPECT_GE(peak, (long)(n * 64 / 1024));
 	list = NULL;
+	gct_clean_stack();
 	for (int i = 0; i < 100; i++) {
 		if (i < 4)
 			collect();
@@ -191,8 +192,8 @@ TEST(returned_after_a_peak)
 			collect();
 	}
 	ASSERT_EQ(gca_stats(arena, &st), 0);
-	gct_note("# peak %ld KiB, now %ld KiB, returned %" PRIu64 " KiB", peak, now,
-		 st.returned_bytes >> 10);
+	gct_note("# peak %ld KiB, now %ld KiB, live %" PRIu64 " KiB, returned %" PRIu64 " KiB",
+		 peak, now, st.live_bytes >> 10, st.returned_bytes >> 10);
 	EXPECT_LT(now, peak / 4 + 4096);
 	EXPECT_GT(st.returned_bytes, 0);
 	/* And it can be used again, zeroed. */
