@@ -253,7 +253,7 @@ struct gca_lent {
  * @scanning: it, or a stand-in, scans
  * @scan_wanted: scans asked of it
  * @scan_done: scans it has finished, or that are no longer wanted
- * @runs_wanted: there were runs to return when last looked
+ * @runs_wanted: there were runs to return when last looked, and none has been taken since
  * @kicks: times that became true
  * @pager_wq: it sleeps here; so do poll and read
  * @scan_wq: COLLECT waits here for @scan_done

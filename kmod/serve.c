@@ -399,8 +399,15 @@ static u32 gca_lent_take(struct gca_shell *s, u32 room)
 {
 	struct gca_lent *l = s->lent;
 
-	if (!l->n && gca_scavenge_wanted(s->a))
+	if (!l->n && gca_scavenge_wanted(s->a)) {
 		l->n = gca_scavenge_take(s->a, l->run, room);
+		if (l->n) {
+			/* What there is from now on is news. */
+			spin_lock(&s->pager_lock);
+			WRITE_ONCE(s->runs_wanted, false);
+			spin_unlock(&s->pager_lock);
+		}
+	}
 	l->given = min(l->n, room);
 	return l->given;
 }

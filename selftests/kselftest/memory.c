@@ -203,6 +203,38 @@ TEST(returned_after_a_peak)
 	gca_close(arena);
 }
 
+/* What has become free since the pager last took something is news to it. */
+TEST(returned_in_two_steps)
+{
+	uint64_t n = size_of(500000), first;
+	static struct pair *volatile other;
+
+	open_with(0, NULL);
+	make_list(pair_layout(), n / 3);
+	other = list;
+	list = NULL;
+	make_list(pair_layout(), n);
+	list = NULL;
+	gct_clean_stack();
+	collect();
+	for (int i = 0; i < 100 && heap_field("Rss:") > (long)(n * 64 / 1024); i++)
+		gct_sleep_ms(100);
+	ASSERT_EQ(gca_stats(arena, &st), 0);
+	first = st.returned_bytes;
+	EXPECT_GT(first, 0);
+	other = NULL;
+	gct_clean_stack();
+	collect();
+	for (int i = 0; i < 100 && st.returned_bytes <= first; i++) {
+		gct_sleep_ms(100);
+		ASSERT_EQ(gca_stats(arena, &st), 0);
+	}
+	gct_note("# returned %" PRIu64 " KiB, then %" PRIu64 " KiB in all; live %" PRIu64 " KiB",
+		 first >> 10, st.returned_bytes >> 10, st.live_bytes >> 10);
+	EXPECT_GT(st.returned_bytes, first);
+	gca_close(arena);
+}
+
 /* Dropped whole: its memory is back at once. */
 TEST(dropped_whole)
 {
