@@ -336,7 +336,8 @@ static void check_deep(struct gca_arena *a)
  * @a: arena
  * @ran: threads have run since the begin stop.  Stacks, parked ones too, are not
  *	looked at then: a frame made since may show, in words it has not written or
- *	has done with, what was dead at the snapshot
+ *	has done with, what was dead at the snapshot.  So may the TLS of a thread that
+ *	came since: glibc leaves in it what the last thread there returned
  */
 void gca_check_run(struct gca_arena *a, bool ran)
 {
@@ -365,9 +366,9 @@ void gca_check_run(struct gca_arena *a, bool ran)
 		memset(&s, 0, sizeof(s));
 		if (gca_port_stack(a, m, &s))
 			continue;	/* on its way out, or just now not to be read */
-		check_range(a, m->tls_lo, m->tls_hi, ran);
 		if (ran)
 			continue;
+		check_range(a, m->tls_lo, m->tls_hi, false);
 		check_root(a, s.regs, s.nr_regs, 0, false);
 		for (i = 0; i < s.nr_areas; i++)
 			check_range(a, s.area[i].lo, s.area[i].hi, false);

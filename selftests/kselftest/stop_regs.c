@@ -327,8 +327,8 @@ static void try_place_for(const char *name, void (*spin)(void), bool keeps, int 
 	victim_go = 1;
 	become(2);
 	/* Preempted, it is looked at more closely than it should be: see regs.c. */
-	for (int i = 0; i < 20 && alive(); i++)
-		;
+	for (int i = 0; i < 200 && alive(); i++)
+		gct_sleep_ms(1);
 	if (last_live) {
 		gct_note("# %s: still alive", name);
 		EXPECT_TRUE(false);
@@ -459,8 +459,8 @@ static void try_begin(void (*spin)(void))
 	ASSERT_EQ(raw_stats(&arena, &s), 0);
 	/* Twice, if thread and worker both found it first: see mark.c. */
 	EXPECT_GE(s.live, BIG);
-	for (int i = 0; i < 20 && alive(); i++)
-		;
+	for (int i = 0; i < 200 && alive(); i++)
+		gct_sleep_ms(1);
 	EXPECT_EQ(last_live, 0);
 	victim_go = 2;
 	become(11);
@@ -556,8 +556,8 @@ BOTH(sigreturn_in_flight)
 		victim_go = 1;
 		become(2);
 		/* The last frame may be looked at while the thread is on its way. */
-		for (int k = 0; k < 20 && alive(); k++)
-			;
+		for (int k = 0; k < 200 && alive(); k++)
+			gct_sleep_ms(1);
 		EXPECT_EQ(last_live, 0);
 		victim_go = 2;
 		become(11);
