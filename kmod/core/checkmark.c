@@ -299,6 +299,19 @@ static void check_plain(struct gca_arena *a, const struct gcarena_range *r, bool
 	check_range(a, lo, end, ran);
 }
 
+static void check_thread(struct gca_arena *a, struct gca_mutator *m)
+{
+	struct gca_stack s = {};
+	unsigned int i;
+
+	if (gca_port_stack(a, m, &s))
+		return;		/* on its way out, or just now not to be read */
+	check_range(a, m->tls_lo, m->tls_hi, false);
+	check_root(a, s.regs, s.nr_regs, 0, false);
+	for (i = 0; i < s.nr_areas; i++)
+		check_range(a, s.area[i].lo, s.area[i].hi, false);
+}
+
 /* Objects that were too deep to be entered: enter every one reached, again. */
 static void check_deep(struct gca_arena *a)
 {
@@ -344,7 +357,6 @@ void gca_check_run(struct gca_arena *a, bool ran)
 	struct gca_check *ck = a->checkmark;
 	struct gca_roots *roots = a->cycle_roots;
 	struct gca_mutator *m;
-	struct gca_stack s;
 	struct gca_chunk *c;
 	u32 i;
 
@@ -362,17 +374,9 @@ void gca_check_run(struct gca_arena *a, bool ran)
 
 	for (i = 0; roots && i < roots->n; i++)
 		check_plain(a, &roots->range[i], ran);
-	list_for_each_entry(m, &a->mutators, link) {
-		memset(&s, 0, sizeof(s));
-		if (gca_port_stack(a, m, &s))
-			continue;	/* on its way out, or just now not to be read */
-		if (ran)
-			continue;
-		check_range(a, m->tls_lo, m->tls_hi, false);
-		check_root(a, s.regs, s.nr_regs, 0, false);
-		for (i = 0; i < s.nr_areas; i++)
-			check_range(a, s.area[i].lo, s.area[i].hi, false);
-	}
+	if (!ran)
+		list_for_each_entry(m, &a->mutators, link)
+			check_thread(a, m);
 	while (ck->deep && !ck->stop)
 		check_deep(a);
 }

@@ -316,6 +316,14 @@ bool gca_give_up(struct gca_arena *a)
 	return gca_told_to_stop(a);
 }
 
+/* Have the port's workers do @work. */
+static void workers_do(struct gca_arena *a, enum gca_work work, u64 until)
+{
+	WRITE_ONCE(a->work, work);
+	gca_port_run_workers(a, until);
+	WRITE_ONCE(a->work, GCA_WORK_NONE);
+}
+
 /*
  * Inside a stop: the root jobs and, unless @work is GCA_WORK_ROOTS, marking to the
  * end.  By workers.  Return: false if the cycle is void.
@@ -326,9 +334,7 @@ static bool mark_by_workers(struct gca_arena *a, enum gca_work work)
 
 	do {
 		gca_roots_again(a);
-		WRITE_ONCE(a->work, work);
-		gca_port_run_workers(a, a->deadline);
-		WRITE_ONCE(a->work, GCA_WORK_NONE);
+		workers_do(a, work, a->deadline);
 		if (gca_give_up(a))
 			return false;
 		/* Nobody of the owner's serves: then what is missed stays missed. */
@@ -403,22 +409,23 @@ static bool drain_rings(struct gca_worker *w)
 static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fresh)
 {
 	enum gca_work work = o->until == GCA_UNTIL_MARKING ? GCA_WORK_ROOTS : GCA_WORK_MARK;
-	bool lazy = o->lazy && work == GCA_WORK_ROOTS, ok = true;
+	bool lazy = o->lazy && work == GCA_WORK_ROOTS;
+	bool marks = fresh || work == GCA_WORK_MARK, ok = true;
 	u64 began = gca_port_now();
 	struct gca_worker w;
 
-	if (fresh ? lazy : work == GCA_WORK_MARK)
-		gca_roots_open(a, !fresh);
+	if (marks)
+		gca_roots_open(a, !lazy);
 	gca_worker_init(&w, a, o->alone, GCA_MARK_COLLECT);
 	w.may_fault = o->lent;
 	if (fresh)
 		snapshot(&w);
 	else
 		ok = drain_rings(&w);
-	if (ok && o->lent && (fresh || work == GCA_WORK_MARK))
+	if (ok && o->lent && marks)
 		ok = mark_by_self(&w, work);
 	gca_worker_fini(&w);
-	if (ok && !o->lent && (fresh || work == GCA_WORK_MARK))
+	if (ok && !o->lent && marks)
 		ok = mark_by_workers(a, work);
 	if (!ok)
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
@@ -438,9 +445,7 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 
 static void capture(struct gca_arena *a)
 {
-	WRITE_ONCE(a->work, GCA_WORK_ROOTS);
-	gca_port_run_workers(a, gca_port_now() + CAPTURE_WAIT);
-	WRITE_ONCE(a->work, GCA_WORK_NONE);
+	workers_do(a, GCA_WORK_ROOTS, gca_port_now() + CAPTURE_WAIT);
 }
 
 /* ------------------------------------------------------ mark termination, 3 */
@@ -520,11 +525,8 @@ static int sweep(struct gca_arena *a, bool lent)
 {
 	int err;
 
-	if (!lent) {
-		WRITE_ONCE(a->work, GCA_WORK_SWEEP);
-		gca_port_run_workers(a, a->deadline);
-		WRITE_ONCE(a->work, GCA_WORK_NONE);
-	}
+	if (!lent)
+		workers_do(a, GCA_WORK_SWEEP, a->deadline);
 	err = gca_sweep_finish(a);
 	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
 	return err == -EINTR ? 0 : err;	/* the rest is swept later */

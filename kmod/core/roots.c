@@ -548,6 +548,7 @@ static void self_scan(struct gca_mutator *m, u64 epoch)
 	u8 was;
 	int err;
 
+	/* Of a cycle that is over: takes no buffer of the next one's. */
 	if (!self_owes(m, epoch))
 		return;
 	/*

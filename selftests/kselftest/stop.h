@@ -72,8 +72,6 @@ static inline int stop_detach(struct raw *mine)
 	return raw_detach(mine);
 }
 
-#define stop_handle	raw_handle_stop
-
 static inline int stop_collect_within(struct raw *r, uint64_t ms, uint32_t flags,
 				      struct gcarena_collect *c)
 {

@@ -305,10 +305,10 @@ static bool alive(void)
 	return s.live == BIG;
 }
 
-static void try_place_for(const char *name, void (*spin)(void), bool keeps, int n)
+/* A thread that holds the only pointer to a new object, in @spin. */
+static pthread_t victim_begin(void (*spin)(void))
 {
 	pthread_t t, u;
-	int lived = 0;
 
 	victim_spin = spin;
 	victim_state = 0;
@@ -319,6 +319,30 @@ static void try_place_for(const char *name, void (*spin)(void), bool keeps, int 
 	pthread_join(u, NULL);
 	victim_go = 10;
 	become(1);
+	return t;
+}
+
+static void victim_end(pthread_t t)
+{
+	victim_go = 2;
+	become(11);
+	victim_go = 11;
+	pthread_join(t, NULL);
+}
+
+/* Collect until it is dead, @last_live.  Preempted, it is looked at more closely: regs.c. */
+static void collect_until_dead(void)
+{
+	for (int i = 0; i < 200 && alive(); i++)
+		gct_sleep_ms(1);
+}
+
+static void try_place_for(const char *name, void (*spin)(void), bool keeps, int n)
+{
+	pthread_t t;
+	int lived = 0;
+
+	t = victim_begin(spin);
 	for (int i = 0; i < n; i++)
 		lived += alive();
 	if (lived != (keeps ? n : 0))
@@ -326,17 +350,12 @@ static void try_place_for(const char *name, void (*spin)(void), bool keeps, int 
 	EXPECT_EQ(lived, keeps ? n : 0);
 	victim_go = 1;
 	become(2);
-	/* Preempted, it is looked at more closely than it should be: see regs.c. */
-	for (int i = 0; i < 200 && alive(); i++)
-		gct_sleep_ms(1);
+	collect_until_dead();
 	if (last_live) {
 		gct_note("# %s: still alive", name);
 		EXPECT_TRUE(false);
 	}
-	victim_go = 2;
-	become(11);
-	victim_go = 11;
-	pthread_join(t, NULL);
+	victim_end(t);
 }
 
 static void try_place(const char *name, void (*spin)(void), bool keeps)
@@ -394,7 +413,7 @@ BOTH(alternate_stack)
 TEST(stop_handler_on_alternate_stack)
 {
 	stop_arena(&arena, GCARENA_CREATE_SIGNAL);
-	stop_handle(SA_ONSTACK);
+	raw_handle_stop(SA_ONSTACK);
 	try_place("the main stack below a handler", spin_below_handler, true);
 	try_place("the alternate stack", spin_in_handler, true);
 }
@@ -439,17 +458,9 @@ static void sleep_rbx(void)
 static void try_begin(void (*spin)(void))
 {
 	struct gcarena_stats s;
-	pthread_t t, u;
+	pthread_t t;
 
-	victim_spin = spin;
-	victim_state = 0;
-	victim_go = 0;
-	ASSERT_EQ(pthread_create(&t, NULL, victim_thread, NULL), 0);
-	become(10);
-	ASSERT_EQ(pthread_create(&u, NULL, maker_thread, NULL), 0);
-	pthread_join(u, NULL);
-	victim_go = 10;
-	become(1);
+	t = victim_begin(spin);
 	ASSERT_EQ(raw_collect(&arena, GCARENA_COLLECT_UNTIL_MARKING, NULL), 0);
 	victim_go = 1;
 	if (spin == sleep_rbx)
@@ -459,13 +470,9 @@ static void try_begin(void (*spin)(void))
 	ASSERT_EQ(raw_stats(&arena, &s), 0);
 	/* Twice, if thread and worker both found it first: see mark.c. */
 	EXPECT_GE(s.live, BIG);
-	for (int i = 0; i < 200 && alive(); i++)
-		gct_sleep_ms(1);
+	collect_until_dead();
 	EXPECT_EQ(last_live, 0);
-	victim_go = 2;
-	become(11);
-	victim_go = 11;
-	pthread_join(t, NULL);
+	victim_end(t);
 }
 
 BOTH(captured_before_resume)
@@ -522,23 +529,15 @@ BOTH(sigreturn_in_flight)
 	struct sigaction sa = { .sa_handler = on_storm };
 	unsigned long n = gct_scale(300), lived = 0;
 	void (*spins[])(void) = { spin_rbx, spin_xmm5, spin_red64 };
-	pthread_t t, u, storm;
+	pthread_t t, storm;
 
 	stop_arena(&arena, engine);
 	sigaction(SIGUSR1, &sa, NULL);
 	for (int i = 0; i < 3; i++) {
-		victim_spin = spins[i];
-		victim_state = 0;
-		victim_go = 0;
 		storm_quit = 0;
 		storm_signals = 0;
 		lived = 0;
-		ASSERT_EQ(pthread_create(&t, NULL, victim_thread, NULL), 0);
-		become(10);
-		ASSERT_EQ(pthread_create(&u, NULL, maker_thread, NULL), 0);
-		pthread_join(u, NULL);
-		victim_go = 10;
-		become(1);
+		t = victim_begin(spins[i]);
 		ASSERT_EQ(pthread_create(&storm, NULL, storm_thread, &t), 0);
 		while (!storm_signals)
 			gct_sleep_ms(1);
@@ -556,13 +555,9 @@ BOTH(sigreturn_in_flight)
 		victim_go = 1;
 		become(2);
 		/* The last frame may be looked at while the thread is on its way. */
-		for (int k = 0; k < 200 && alive(); k++)
-			gct_sleep_ms(1);
+		collect_until_dead();
 		EXPECT_EQ(last_live, 0);
-		victim_go = 2;
-		become(11);
-		victim_go = 11;
-		pthread_join(t, NULL);
+		victim_end(t);
 	}
 }
 
