@@ -145,15 +145,25 @@ static bool gca_mapping(u64 addr, u64 *lo, u64 *hi)
 	return vma;
 }
 
-static void gca_alternate_stacks(struct gca_thread *t, struct gca_stack *st)
+static void gca_alternate_stacks(struct gca_thread *t, struct gca_stack *st,
+				 void (*add)(struct gca_stack *st, u64 lo, u64 hi))
 {
 	u64 alt = READ_ONCE(t->task->sas_ss_sp), len = READ_ONCE(t->task->sas_ss_size);
 	const struct gca_mutator *m = &t->core;
 
-	gca_stack_add(st, m->altstack_lo, m->altstack_hi);
+	add(st, m->altstack_lo, m->altstack_hi);
 	if (len && len <= GCARENA_ROOT_BYTES_MAX && alt < TASK_SIZE_MAX - len &&
 	    (alt < m->altstack_lo || alt + len > m->altstack_hi))
-		gca_stack_add(st, ALIGN(alt, sizeof(u64)), ALIGN_DOWN(alt + len, sizeof(u64)));
+		add(st, ALIGN(alt, sizeof(u64)), ALIGN_DOWN(alt + len, sizeof(u64)));
+}
+
+/* Below the red zone of @sp, where a signal's frame may be. */
+static void gca_frame_below(struct gca_stack *st, u64 lo, u64 sp, u64 below)
+{
+	u64 end = sp - min_t(u64, sp, GCA_RED_ZONE);
+
+	lo = max(lo, sp - min(sp, below));
+	gca_stack_doubt(st, ALIGN_DOWN(lo, sizeof(u64)), ALIGN_DOWN(end, sizeof(u64)));
 }
 
 /*
@@ -171,15 +181,17 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
 	if (gca_mapping(m->stack_hi - sizeof(u64), &lo, &hi))
 		gca_stack_add(st, gca_stack_low(max(m->stack_lo, lo), m->stack_hi,
 						READ_ONCE(m->shared->stack_sp)), m->stack_hi);
-	gca_alternate_stacks(t, st);
+	gca_alternate_stacks(t, st, gca_stack_add);
 	r = gca_roots_stack(t->shell->a, sp);
 	if (r) {
 		lo = r->start;
 		hi = r->start + r->len;
 	}
 	if (r || gca_mapping(sp, &lo, &hi)) {
-		lo = max(lo, ALIGN_DOWN(sp - min(sp, below), sizeof(u64)));
-		gca_stack_add(st, lo, r ? hi : min(lo + GCA_STACK_MAX, hi));
+		u64 from = max(lo, ALIGN_DOWN(sp - min_t(u64, sp, GCA_RED_ZONE), sizeof(u64)));
+
+		gca_stack_add(st, from, r ? hi : min(from + GCA_STACK_MAX, hi));
+		gca_frame_below(st, lo, sp, below);
 	}
 }
 
@@ -210,11 +222,12 @@ static void gca_describe(struct gca_thread *t, const void *words, bool late, str
 	if (late)
 		below += gca_vector_bytes() + GCA_FRAME;
 	if (regs->sp >= m->stack_lo && regs->sp < m->stack_hi) {
-		u64 lo = max(m->stack_lo, regs->sp - min_t(u64, regs->sp, below));
+		u64 lo = max(m->stack_lo, regs->sp - min_t(u64, regs->sp, GCA_RED_ZONE));
 
 		gca_stack_add(st, ALIGN_DOWN(lo, sizeof(u64)), m->stack_hi);
+		gca_frame_below(st, m->stack_lo, regs->sp, below);
 		if (late)
-			gca_alternate_stacks(t, st);
+			gca_alternate_stacks(t, st, gca_stack_doubt);
 	} else {
 		gca_other_stack(t, regs->sp, below, st);
 	}

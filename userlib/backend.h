@@ -49,8 +49,8 @@ struct gca_space {
  * @attach: attach the caller; @area is its mutator area
  * @detach: detach it; unmaps the area
  * @refill: called with all signals blocked
- * @park: wait while a stop lasts; NULL if there are no stops.  Called by a signal
- *	handler: no lock, no errno, nothing a sanitizer watches
+ * @park: wait while a stop lasts, for the caller's mutator @id; NULL if there are no
+ *	stops.  Called by a signal handler: no lock, no errno, nothing a sanitizer watches
  * @collect: @paced: because of GCARENA_WANT_COLLECT, not by the user's wish
  * @serve: may sleep; takes no lock that an attached thread can hold
  * @wake: make a sleeping @serve return -ESRCH, for good

@@ -123,8 +123,7 @@ static int collect_once(struct gca_arena *a, uint32_t flags, bool paced, uint64_
 		err = a->be->collect(&a->space, &req, paced);
 	} while (err == -EINTR);
 	if (err == -EBUSY)
-		return gcl_fail(EBUSY, "gca_collect: a thread that is not the caller is attached, and the %s collects in the attached thread",
-				a->be == &gcl_backend_process ? "process backend" : "loaded module");
+		return gcl_fail(EBUSY, "gca_collect: a thread that is not the caller is attached, and the loaded module collects in the attached thread");
 	if (err == -ETIMEDOUT)
 		return gcl_fail(ETIMEDOUT, "gca_collect: a thread could not be stopped in time: does one block the stop signal, or has the program replaced its handler?%s",
 				blame(who, sizeof(who), req.blame));

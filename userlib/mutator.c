@@ -4,14 +4,16 @@
  *
  * What the collector needs to know of a thread is told once, at attach: its
  * stack, its alternate signal stack, its static TLS.  Threads that end without
- * detaching are the kernel's business: there is no destructor here, because
- * other destructors may still use the heap.
+ * detaching are the module's business; inside the process they are detached by the last
+ * of their destructors, because other destructors may still use the heap.
  *
  * A mutator is in two lists: its arena's, under a->lock, and its thread's, which
  * only the thread itself touches, with signals blocked, for the stop handler.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,12 +173,10 @@ static bool unlink_mutator(struct gca_arena *a, struct gcl_mutator *m, bool real
 
 /* ------------------------------------------------------------- attach, detach */
 
-static int explain_attach(struct gca_arena *a, int err)
+static int explain_attach(int err)
 {
 	switch (err) {
 	case -EBUSY:
-		if (a->be == &gcl_backend_process)
-			return gcl_fail(EBUSY, "gca_attach: another thread is attached, and the process backend manages one so far; load the module for more");
 		return gcl_fail(EBUSY, "gca_attach: another thread is attached, and the loaded module manages one; load a newer module");
 	case -EEXIST:
 		return gcl_fail(EEXIST, "gca_attach: this thread is attached already; use the mutator it has");
@@ -188,6 +188,44 @@ static int explain_attach(struct gca_arena *a, int err)
 	default:
 		return gcl_fail(-err, "gca_attach: %s", strerror(-err));
 	}
+}
+
+static pthread_key_t gcl_end_key;
+static bool gcl_end_key_there;
+
+/* C libraries call destructors in rounds; TSan ends the thread in the last one. */
+#define GCL_END_ROUND	(PTHREAD_DESTRUCTOR_ITERATIONS - 1)
+
+/* The thread ends.  Others' destructors may use the heap in the rounds before. */
+static void at_end(void *round)
+{
+	uintptr_t n = (uintptr_t)round;
+	struct gcl_signals sigs;
+
+	if (n < GCL_END_ROUND && !pthread_setspecific(gcl_end_key, (void *)(n + 1)))
+		return;
+	sigs = gcl_block();
+	forget_closed();
+	while (gcl_mine && !gca_detach(&gcl_mine->pub))
+		;
+	gcl_restore(sigs);
+}
+
+static void make_end_key(void)
+{
+	gcl_end_key_there = !pthread_key_create(&gcl_end_key, at_end);
+}
+
+/* Have the calling thread detached at its end, if nobody else does that. */
+static void detach_at_end(const struct gca_arena *a)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	if (a->space.shared)
+		return;
+	pthread_once(&once, make_end_key);
+	if (gcl_end_key_there)
+		pthread_setspecific(gcl_end_key, (void *)1);
 }
 
 /* All that can be said of the calling thread without the collector. */
@@ -237,6 +275,7 @@ struct gca_mutator *gca_attach(struct gca_arena *a)
 	}
 	if (prepare(a, m))
 		goto out;
+	detach_at_end(a);
 	/* A stop may come at once; its signal waits until the handler can find us. */
 	sigs = gcl_block();
 	forget_closed();
@@ -249,7 +288,7 @@ struct gca_mutator *gca_attach(struct gca_arena *a)
 	gcl_restore(sigs);
 	if (!err)
 		return &m->pub;
-	explain_attach(a, err);
+	explain_attach(err);
 out:
 	munmap(m, sizeof(*m));
 	return NULL;

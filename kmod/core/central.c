@@ -67,6 +67,10 @@ void gca_central_put(struct gca_arena *a, struct gca_span *s)
  * span stays in use and keeps its class, and one that has been swept, or was
  * made since, has the current sweepgen, whatever its pages are now.
  *
+ * Who sweeps a span that is on no list, or frees it, does not hold this list's lock.
+ * So the link is read first: what has got it onto a list again, perhaps one of free
+ * runs, has written sweepgen before, gca_span_sweep().
+ *
  * Return: the span; NULL if it is swept, cached, or somebody else has claimed it.
  */
 struct gca_span *gca_central_claim(struct gca_arena *a, u32 page)
@@ -78,7 +82,9 @@ struct gca_span *gca_central_claim(struct gca_arena *a, u32 page)
 	if (READ_ONCE(s->sweepgen) == READ_ONCE(a->sweepgen))
 		return NULL;
 	gca_spin_lock(&c->lock);
-	unswept = READ_ONCE(s->sweepgen) != READ_ONCE(a->sweepgen) && !list_empty(&s->link);
+	unswept = !list_empty(&s->link);
+	smp_rmb();	/* pairs with the smp_wmb() in gca_span_sweep() */
+	unswept = unswept && READ_ONCE(s->sweepgen) != READ_ONCE(a->sweepgen);
 	if (unswept)
 		list_del_init(&s->link);
 	gca_spin_unlock(&c->lock);

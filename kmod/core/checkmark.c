@@ -304,11 +304,12 @@ static void check_thread(struct gca_arena *a, struct gca_mutator *m)
 	struct gca_stack s = {};
 	unsigned int i;
 
-	if (gca_port_stack(a, m, &s))
-		return;		/* on its way out, or just now not to be read */
+	/* It has moved in the kernel since it was scanned, is on its way out, or hard to read. */
+	if (!gca_port_stack_same(a, m) || gca_port_stack(a, m, &s))
+		return;
 	check_range(a, m->tls_lo, m->tls_hi, false);
 	check_root(a, s.regs, s.nr_regs, 0, false);
-	for (i = 0; i < s.nr_areas; i++)
+	for (i = 0; i < s.nr_areas - s.nr_doubtful; i++)
 		check_range(a, s.area[i].lo, s.area[i].hi, false);
 }
 

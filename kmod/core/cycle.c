@@ -74,14 +74,16 @@ void gca_pace(struct gca_arena *a)
 	u64 goal = live + live * percent / 100, heap_live = atomic64_read(&a->heap_live);
 	u64 min = READ_ONCE(a->heap_min) * percent / 100;
 	unsigned int k = min_t(u32, a->void_run, 20);
+	u64 trigger;
 
 	goal = max(goal, min);
 	if (k)
 		goal = max(goal, heap_live + max(65536ULL << k, (heap_live / 20) << k));
+	trigger = percent ? goal : U64_MAX;
 	WRITE_ONCE(a->heap_goal, goal);
-	WRITE_ONCE(a->heap_trigger, percent ? goal : U64_MAX);
+	WRITE_ONCE(a->heap_trigger, trigger);
 	WRITE_ONCE(a->control->heap_goal, goal);
-	WRITE_ONCE(a->control->heap_trigger, a->heap_trigger);
+	WRITE_ONCE(a->control->heap_trigger, trigger);
 	WRITE_ONCE(a->control->heap_live, heap_live);
 }
 
@@ -283,7 +285,7 @@ static int cycle_begin(struct gca_arena *a)
 	WARN_ON_ONCE(atomic64_read(&a->unswept));
 	a->void_reason = GCARENA_VOID_NONE;
 	atomic64_set(&a->cycle_marked, 0);
-	a->live_at_begin = atomic64_read(&a->heap_live);
+	WRITE_ONCE(a->live_at_begin, atomic64_read(&a->heap_live));
 	WRITE_ONCE(a->control->cycle, a->totals.cycles + 1);
 	gca_port_trace(a, GCA_TRACE_CYCLE_START, a->totals.cycles + 1, a->live_at_begin);
 	set_phase(a, GCARENA_PHASE_MARK);

@@ -108,7 +108,7 @@ int gca_mutator_attach(struct gca_mutator *m)
 		return err;
 	gca_spin_lock(&a->mutators_lock);
 	list_add_tail(&m->link, &a->mutators);
-	a->nr_mutators++;
+	WRITE_ONCE(a->nr_mutators, a->nr_mutators + 1);
 	gca_spin_unlock(&a->mutators_lock);
 	gca_op_end(a);
 	return 0;
@@ -123,10 +123,14 @@ int gca_mutator_attach(struct gca_mutator *m)
 int gca_mutator_detach(struct gca_mutator *m)
 {
 	struct gca_arena *a = m->arena;
+	bool attached;
 	u32 i, j;
 	int err;
 
-	if (list_empty(&m->link))
+	gca_spin_lock(&a->mutators_lock);
+	attached = !list_empty(&m->link);
+	gca_spin_unlock(&a->mutators_lock);
+	if (!attached)
 		return 0;
 	err = gca_op_begin(a);
 	if (err)
@@ -141,10 +145,12 @@ int gca_mutator_detach(struct gca_mutator *m)
 
 	gca_spin_lock(&a->mutators_lock);
 	list_del_init(&m->link);
-	a->nr_mutators--;
-	for (j = a->nr_range_jobs; j < a->nr_jobs; j++)
-		if (a->job_mutator && a->job_mutator[j - a->nr_range_jobs] == m)
-			a->job_mutator[j - a->nr_range_jobs] = NULL;
+	WRITE_ONCE(a->nr_mutators, a->nr_mutators - 1);
+	/* Without the table the numbers are being made: gca_roots_prepare(). */
+	if (a->job_mutator)
+		for (j = a->nr_range_jobs; j < a->nr_jobs; j++)
+			if (a->job_mutator[j - a->nr_range_jobs] == m)
+				a->job_mutator[j - a->nr_range_jobs] = NULL;
 	gca_spin_unlock(&a->mutators_lock);
 	gca_op_end(a);
 	return 0;

@@ -358,7 +358,7 @@ static void span_unpublish(struct gca_arena *a, struct gca_span *s)
 	WRITE_ONCE(*gca_pw(a, s->page), 0);
 	if (inner)
 		list_add(&inner->link, &a->heap.inner_dead);
-	s->inner = NULL;
+	WRITE_ONCE(s->inner, NULL);
 }
 
 /**
@@ -425,14 +425,14 @@ int gca_pages_alloc(struct gca_arena *a, u32 npages, unsigned int span_class, u3
 	s->layout = 0;
 	s->bytes = 0;
 	s->owner = NULL;
-	s->inner = NULL;
+	WRITE_ONCE(s->inner, NULL);
 	WRITE_ONCE(s->sweepgen, a->sweepgen);
 	INIT_LIST_HEAD(&s->link);
 	if (inner) {
 		u64 pw = gca_pw_make(page, span_class, 0, 0) | GCA_PW_INTERIOR;
 		unsigned int i;
 
-		s->inner = need->inner;
+		WRITE_ONCE(s->inner, need->inner);
 		need->inner = NULL;
 		for (i = 0; i < GCA_CHUNK_PAGES; i++)
 			s->inner->pw[i] = pw;

@@ -37,7 +37,7 @@
 struct gca_arena;
 struct gca_mutator;
 
-#define GCA_STACK_AREAS	4
+#define GCA_STACK_AREAS	5
 
 /**
  * struct gca_stack - where a held thread's roots are
@@ -45,6 +45,9 @@ struct gca_mutator;
  *	red zone; or, with the stack pointer elsewhere, the stack whole, the alternate
  *	signal stacks whole, and what the stack pointer is in
  * @nr_areas: how many
+ * @nr_doubtful: the last of them: what a thread that is on its way through the kernel
+ *	may yet come to use, or has just left.  Scanned, but what is there may be old:
+ *	checkmark, which may meet it when it has got further, leaves it out
  * @regs: user registers, general and vector; the port's, valid until the thread is
  *	described again
  * @nr_regs: words in @regs
@@ -53,7 +56,7 @@ struct gca_stack {
 	struct gca_area {
 		u64 lo, hi;
 	} area[GCA_STACK_AREAS];
-	unsigned int nr_areas;
+	unsigned int nr_areas, nr_doubtful;
 	const u64 *regs;
 	unsigned int nr_regs;
 };
@@ -69,6 +72,14 @@ static inline void gca_stack_add(struct gca_stack *s, u64 lo, u64 hi)
 {
 	if (lo < hi)
 		s->area[s->nr_areas++] = (struct gca_area){ lo, hi };
+}
+
+/** gca_stack_doubt() - likewise, a doubtful one; after all others */
+static inline void gca_stack_doubt(struct gca_stack *s, u64 lo, u64 hi)
+{
+	if (lo < hi)
+		s->nr_doubtful++;
+	gca_stack_add(s, lo, hi);
 }
 
 /**

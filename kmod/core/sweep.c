@@ -61,6 +61,7 @@ unsigned int gca_span_sweep(struct gca_arena *a, struct gca_span *s, unsigned in
 	}
 	/* Its bits before the state that lets others use them. */
 	smp_store_release(&s->sweepgen, a->sweepgen);
+	smp_wmb();	/* and that before it is on a list again: gca_central_claim() */
 	atomic64_dec(&a->unswept);
 	return live;
 }

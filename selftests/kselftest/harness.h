@@ -15,6 +15,7 @@
  *
  *	GCT_SLOW	how many times slower than a stock guest this kernel is (1)
  *	GCT_LONG	set: the exhaustive forms
+ *	GCT_BACKEND	"process": the suites that use the library run without the module
  *	GCT_COUNT	number of the first test, less one, for one list of many suites
  */
 #ifndef GCT_HARNESS_H
@@ -45,6 +46,18 @@ struct gct_test {
 
 static struct gct_test *gct_first, **gct_last = &gct_first;
 static int gct_failed;
+
+static inline const char *gct_backend(void)
+{
+	const char *s = getenv("GCT_BACKEND");
+
+	return s ? s : "kernel";
+}
+
+static inline bool gct_in_process(void)
+{
+	return !strcmp(gct_backend(), "process");
+}
 
 static inline int gct_slow(void)
 {
@@ -124,6 +137,13 @@ static inline void gct_sleep_ms(long ms)
 	gct_note("#SKIP# %s", why_);					\
 	_exit(gct_failed ? GCT_FAIL : GCT_SKIPPED);			\
 } while (0)
+
+/* For a test, or the rest of one, that is about the module. */
+static inline void gct_want_module(void)
+{
+	if (gct_in_process())
+		SKIP("about the module");
+}
 
 #define gct_check(fatal, x, op, y) do {					\
 	__typeof__((x) + 0) x_ = (x);					\

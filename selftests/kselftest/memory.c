@@ -35,7 +35,7 @@ struct pair {
 
 static void open_with(unsigned int flags, const char *debug)
 {
-	struct gca_options o = { .backend = "kernel", .reserve = 1ULL << 30, .debug = debug,
+	struct gca_options o = { .backend = gct_backend(), .reserve = 1ULL << 30, .debug = debug,
 				 .flags = flags };
 
 	arena = gca_open(&o);
@@ -211,6 +211,7 @@ TEST(returned_in_two_steps)
 
 	if (gct_slow() > 1)
 		SKIP("a heap of 40 MiB: on a stock kernel");
+	gct_want_module();	/* whose heap has a name in /proc */
 	open_with(0, NULL);
 	make_list(pair_layout(), n / 3);
 	other = list;

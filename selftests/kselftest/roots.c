@@ -24,7 +24,7 @@ static struct gca_mutator *mut;
 
 static void open_plain(unsigned int flags)
 {
-	struct gca_options o = { .backend = "kernel", .reserve = 1ULL << 28, .debug = "checkmark",
+	struct gca_options o = { .backend = gct_backend(), .reserve = 1ULL << 28, .debug = "checkmark",
 				 .flags = GCA_NO_AUTO_COLLECT | flags };
 
 	arena = gca_open(&o);
@@ -421,6 +421,7 @@ TEST(each_register)
 	struct gcarena_collect c;
 	struct raw r;
 
+	gct_want_module();
 	ASSERT_EQ(raw_arena(&r), 0);
 	ASSERT_EQ(raw_attach(&r), 0);
 	/* r.heap is on this stack: it must not name one of ours. */

@@ -281,7 +281,7 @@ static __attribute__((noinline)) void operation(void)
 
 static void run(const char *debug, unsigned long ops)
 {
-	struct gca_options o = { .backend = "kernel", .debug = debug, .reserve = 1ULL << 30 };
+	struct gca_options o = { .backend = gct_backend(), .debug = debug, .reserve = 1ULL << 30 };
 	const char *s = getenv("GCT_SEED");
 	struct gca_stats st;
 

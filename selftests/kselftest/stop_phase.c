@@ -35,7 +35,7 @@ static unsigned long nr_seen;			/* stores that came after the stop */
 
 static void open_with(uint32_t stop, uint32_t flags)
 {
-	struct gca_options o = { .backend = "kernel", .reserve = 1ULL << 28, .stop = stop,
+	struct gca_options o = { .backend = gct_backend(), .reserve = 1ULL << 28, .stop = stop,
 				 .flags = GCA_NO_AUTO_COLLECT | flags };
 
 	arena = gca_open(&o);

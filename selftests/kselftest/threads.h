@@ -25,7 +25,7 @@
 /* An arena whose process stops threads so; the test is skipped if that is rightly refused. */
 static inline struct gca_arena *open_engine(enum gca_stop stop, const char *debug, uint32_t flags)
 {
-	struct gca_options o = { .backend = "kernel", .debug = debug, .reserve = 1ULL << 30,
+	struct gca_options o = { .backend = gct_backend(), .debug = debug, .reserve = 1ULL << 30,
 				 .flags = flags, .stop = stop };
 	struct gca_arena *a;
 

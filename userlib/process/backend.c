@@ -1,67 +1,24 @@
 // SPDX-License-Identifier: MIT
 /*
- * backend.c: the collector of kmod/core/ inside this process.
+ * backend.c: the collector of kmod/core/ inside this process: the requests.
  *
  * The only file that knows both the core and the library, and it knows the
  * library by backend.h alone: core.h's structures share their names with the
  * public ones and mean other things.
  *
  * The core's locks are not for signal handlers, but handlers may allocate: so
- * every entry blocks the signals (the library does it around a refill).  The heap is an ordinary reservation, control
- * page and mutator areas are plain memory.
+ * every request blocks the signals (the library does it around a refill).  And each is a
+ * call, gca_call_begin(), in which an attached thread is held if the world stops.  The
+ * heap is an ordinary reservation, control page and mutator areas are plain memory.
  */
 #define _GNU_SOURCE
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "world.h"
 #include "../backend.h"
 
 #define GCA_AGE_LIMIT	60000000000ULL	/* of a cycle, ns; sanitizers are slow */
-
-/**
- * struct gca_process - an arena of this backend
- * @arena: the core's
- * @world: its threads
- * @cycle_lock: one cycle at a time
- * @next_id: of mutators
- * @area_size: bytes of the attached thread's mutator area
- * @run: free runs handed out by SERVE; belongs to who serves
- * @nr_runs: how many
- * @nr_given: of them, in the last reply; what nr_done acknowledges
- */
-struct gca_process {
-	struct gca_arena arena;
-	struct gca_world world;
-	pthread_mutex_t cycle_lock;
-	u32 next_id;
-	size_t area_size;
-	struct gcarena_run run[GCARENA_SERVE_RUNS];
-	u32 nr_runs, nr_given;
-};
-
-struct gca_signals {
-	u64 set;
-};
-
-/* Raw, so that the C library's own signals are blocked, too. */
-static struct gca_signals gca_signals_block(void)
-{
-	struct gca_signals old = { 0 };
-	u64 all = U64_MAX;
-
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old.set, sizeof(all));
-	return old;
-}
-
-static void gca_signals_restore(struct gca_signals old)
-{
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old.set, NULL, sizeof(old.set));
-}
 
 static struct gca_process *gca_process_of(struct gca_space *space)
 {
@@ -92,22 +49,33 @@ static void *gca_map_heap(size_t bytes)
 	return p + skip;
 }
 
-static int process_open(struct gca_space *space, struct gcarena_create *create, const char *device)
-{
-	struct gca_process *p;
-	struct gcarena_control *control;
-	int err;
+/* ------------------------------------------------------------------- birth and death */
 
-	(void)device;
-	if (create->features & ~(u64)GCARENA_F_RSEQ) {
+static int process_can(const struct gcarena_create *create)
+{
+	const u64 can = GCARENA_F_RSEQ | GCARENA_F_STOP_SIGNAL | GCARENA_F_THREADS;
+
+	if (create->features & ~can) {
 		gcl_error("the process backend has no feature %#llx; use GCARENA_BACKEND=kernel",
-			  (unsigned long long)create->features);
+			  (unsigned long long)(create->features & ~can));
 		return -EOPNOTSUPP;
 	}
 	if (create->flags & GCARENA_CREATE_TASKWORK) {
 		gcl_error("the process backend cannot stop threads by task work: load the module, or use stop=signal or auto");
 		return -EOPNOTSUPP;
 	}
+	return 0;
+}
+
+static int process_open(struct gca_space *space, struct gcarena_create *create, const char *device)
+{
+	struct gcarena_control *control;
+	struct gca_process *p;
+	int err = process_can(create);
+
+	(void)device;
+	if (err)
+		return err;
 	p = gca_map(sizeof(*p), 0);
 	if (!p)
 		return -ENOMEM;
@@ -116,22 +84,26 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 	err = -ENOMEM;
 	if (!control || !space->heap)
 		goto out;
-	pthread_mutex_init(&p->world.lock, NULL);
-	pthread_mutex_init(&p->world.gate_lock, NULL);
-	pthread_cond_init(&p->world.gate, NULL);
-	pthread_cond_init(&p->world.pager, NULL);
-	pthread_mutex_init(&p->cycle_lock, NULL);
+	p->signal = create->stop_signal ? (int)create->stop_signal : SIGURG;
+	p->arena.port = p;
 	err = gca_arena_init(&p->arena, create->reserve, control, create->debug);
 	if (err)
 		goto out;
-	p->arena.port = &p->world;
 	gca_arena_map(&p->arena, (u64)(uintptr_t)space->heap);
+	control->engine = GCARENA_ENGINE_SIGNAL;
+	err = gca_crew_start(p);
+	if (err) {
+		gca_arena_fini(&p->arena);
+		gcl_error("the thread that collects could not be made: %s", strerror(-err));
+		goto out;
+	}
 	space->ctx = p;
 	space->heap_size = create->reserve;
 	space->control = control;
 	space->control_size = GCARENA_PAGE_SIZE;
 	space->id = 0;
 	space->shared = 0;
+	space->features = GCARENA_F_RSEQ | GCARENA_F_STOP_SIGNAL | GCARENA_F_THREADS;
 	return 0;
 out:
 	if (space->heap)
@@ -144,15 +116,7 @@ out:
 
 static void process_wake(struct gca_space *space)
 {
-	struct gca_world *w = &gca_process_of(space)->world;
-
-	pthread_mutex_lock(&w->lock);
-	WRITE_ONCE(w->dying, true);
-	pthread_cond_broadcast(&w->pager);
-	pthread_mutex_unlock(&w->lock);
-	pthread_mutex_lock(&w->gate_lock);
-	pthread_cond_broadcast(&w->gate);
-	pthread_mutex_unlock(&w->gate_lock);
+	gca_crew_end(gca_process_of(space));
 }
 
 static void process_close(struct gca_space *space, int child)
@@ -161,11 +125,9 @@ static void process_close(struct gca_space *space, int child)
 
 	/* Locks may be held by threads that the child does not have. */
 	if (!child) {
-		if (p->world.mutator) {
-			gca_mutator_detach(p->world.mutator);
-			gca_mutator_fini(p->world.mutator);
-			free(p->world.mutator);
-		}
+		gca_crew_end(p);
+		gca_crew_join(p);
+		gca_members_close(p);
 		gca_arena_fini(&p->arena);
 	}
 	munmap(space->heap, space->heap_size);
@@ -173,111 +135,58 @@ static void process_close(struct gca_space *space, int child)
 	munmap(p, sizeof(*p));
 }
 
-/* Is the caller attached, as mutator @id? */
-static bool process_is_mine(struct gca_process *p, u32 id)
-{
-	struct gca_mutator *m = READ_ONCE(p->world.mutator);
-
-	return m && p->world.tid == gca_gettid() && m->id == id;
-}
+/* --------------------------------------------------------------------------- threads */
 
 static int process_attach(struct gca_space *space, struct gcarena_attach *req,
 			  struct gcarena_mutator **area)
 {
-	struct gca_process *p = gca_process_of(space);
-	u32 nr = req->nr_slots ? req->nr_slots : GCARENA_SLOTS_MAX;
-	struct gca_signals sigs;
-	struct gca_mutator *m;
-	size_t bytes;
-	int err;
+	struct gca_signals sigs = gca_call_begin();
+	int err = gca_member_attach(gca_process_of(space), req, area);
 
-	if (nr < GCARENA_SLOTS_MIN || nr > GCARENA_SLOTS_MAX)
-		return -EINVAL;
-	bytes = ALIGN(gca_mutator_bytes(nr), (size_t)4096);
-	m = calloc(1, sizeof(*m));
-	*area = gca_map(bytes, 0);
-	if (!m || !*area) {
-		err = -ENOMEM;
-		goto out;
-	}
-	sigs = gca_signals_block();
-	pthread_mutex_lock(&p->world.lock);
-	err = !p->world.mutator ? 0 : p->world.tid == gca_gettid() ? -EEXIST : -EBUSY;
-	if (!err)
-		err = gca_mutator_init(m, &p->arena, nr, *area);
-	if (!err) {
-		m->stack_lo = req->stack_lo;
-		m->stack_hi = req->stack_hi;
-		m->altstack_lo = req->altstack_lo;
-		m->altstack_hi = req->altstack_hi;
-		m->tls_lo = req->tls_lo;
-		m->tls_hi = req->tls_hi;
-		m->id = ++p->next_id;
-		err = gca_mutator_attach(m);
-		if (err)
-			gca_mutator_fini(m);
-	}
-	if (!err) {
-		p->world.mutator = m;
-		p->world.tid = gca_gettid();
-		p->area_size = bytes;
-		req->id = m->id;
-		req->nr_slots = nr;
-		req->map_size = bytes;
-	}
-	pthread_mutex_unlock(&p->world.lock);
-	gca_signals_restore(sigs);
-	if (!err)
-		return 0;
-out:
-	if (*area)
-		munmap(*area, bytes);
-	free(m);
+	gca_call_end(sigs);
 	return err;
 }
 
+/* The area goes with the rest. */
 static int process_detach(struct gca_space *space, uint32_t id, struct gcarena_mutator *area,
 			  size_t size)
 {
-	struct gca_process *p = gca_process_of(space);
-	struct gca_mutator *m = p->world.mutator;
-	struct gca_signals sigs;
-	int err;
+	struct gca_signals sigs = gca_call_begin();
+	struct gca_member *m = gca_member_mine(gca_process_of(space), id);
+	int err = m ? gca_member_detach(m) : -EPERM;
 
-	if (!process_is_mine(p, id))
-		return -EPERM;
-	sigs = gca_signals_block();
-	err = gca_mutator_detach(m);
-	if (!err) {
-		pthread_mutex_lock(&p->world.lock);
-		p->world.mutator = NULL;
-		pthread_mutex_unlock(&p->world.lock);
-		gca_mutator_fini(m);
-	}
-	gca_signals_restore(sigs);
-	if (err)
-		return err;
-	free(m);
-	munmap(area, size);
+	(void)area;
+	(void)size;
+	gca_call_end(sigs);
+	return err;
+}
+
+/* In the stop signal's handler. */
+static GCA_UNWATCHED int process_park(struct gca_space *space, uint32_t id)
+{
+	(void)space;
+	(void)id;
+	gca_park();
 	return 0;
 }
 
-/* What the caller should do next; also pokes the pager. */
+/* ------------------------------------------------------------------------ allocation */
+
+/* What the caller should do next; also pokes coordinator and pager. */
 static u32 process_wants(struct gca_process *p)
 {
-	struct gca_world *w = &p->world;
 	u32 flags = 0;
 
-	if (gca_cycle_wanted(&p->arena))
+	if (gca_cycle_wanted(&p->arena) && !gca_kick(p))
 		flags |= GCARENA_WANT_COLLECT;
 	if (gca_scavenge_wanted(&p->arena)) {
 		flags |= GCARENA_WANT_SERVE;
-		pthread_mutex_lock(&w->lock);
-		if (!w->poke) {
-			w->poke = true;
-			pthread_cond_signal(&w->pager);
+		pthread_mutex_lock(&p->lock);
+		if (!p->poke) {
+			p->poke = true;
+			pthread_cond_signal(&p->pager);
 		}
-		pthread_mutex_unlock(&w->lock);
+		pthread_mutex_unlock(&p->lock);
 	}
 	return flags;
 }
@@ -285,60 +194,64 @@ static u32 process_wants(struct gca_process *p)
 static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 {
 	struct gca_process *p = gca_process_of(space);
+	struct gca_member *m = gca_member_mine(p, req->id);
 	int err;
 
-	if (!process_is_mine(p, req->id))
+	if (!m)
 		return -EPERM;
-	err = gca_refill(p->world.mutator, req->span_class, &req->count, &req->flags);
-	if (req->flags & GCARENA_WANT_SERVE)
-		process_wants(p);
+	gca_call_enter();
+	err = gca_refill(&m->core, req->span_class, &req->count, &req->flags);
+	req->flags &= ~(GCARENA_WANT_COLLECT | GCARENA_WANT_SERVE);
+	req->flags |= process_wants(p);
+	gca_call_leave();
 	return err;
 }
 
 static int process_large(struct gca_space *space, struct gcarena_large *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_mutator *m = READ_ONCE(p->world.mutator);
-	struct gca_signals sigs;
-	__u64 addr = 0;
+	struct gca_signals sigs = gca_call_begin();
+	struct gca_member *m = gca_member_mine(p, req->id);
 	u32 flags = 0;
-	int err;
+	int err = -EPERM;
 
-	if (!m || !process_is_mine(p, req->id))
-		return -EPERM;
-	sigs = gca_signals_block();
-	err = gca_large(&p->arena, req->bytes, req->kind, req->layout, &addr, &flags);
-	req->addr = addr;
-	req->flags = flags | process_wants(p);
-	gca_signals_restore(sigs);
+	if (m) {
+		/* A root until the caller has been told: a cycle may come in between. */
+		err = gca_large(&p->arena, req->bytes, req->kind, req->layout, &m->core.newborn,
+				&flags);
+		req->addr = err ? 0 : m->core.newborn;
+		/* Pairs with the acquire in scan_thread(). */
+		smp_store_release(&m->core.newborn, 0);
+		flags &= ~(GCARENA_WANT_COLLECT | GCARENA_WANT_SERVE);
+		req->flags = flags | process_wants(p);
+	}
+	gca_call_end(sigs);
 	return err;
 }
 
 static int process_settle(struct gca_space *space, struct gcarena_settle *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs;
-	int err;
+	struct gca_signals sigs = gca_call_begin();
+	struct gca_member *m = gca_member_mine(p, req->id);
+	int err = m ? gca_settle(&m->core) : -EPERM;
 
-	if (!process_is_mine(p, req->id))
-		return -EPERM;
-	sigs = gca_signals_block();
-	err = gca_settle(p->world.mutator);
-	req->flags = process_wants(p);
-	gca_signals_restore(sigs);
+	if (!err)
+		req->flags = process_wants(p);
+	gca_call_end(sigs);
 	return err;
 }
 
 static int process_layout(struct gca_space *space, struct gcarena_layout *req)
 {
-	struct gca_signals sigs = gca_signals_block();
+	struct gca_signals sigs = gca_call_begin();
 	u32 id = 0;
 	int err;
 
 	err = gca_layout_add(&gca_process_of(space)->arena, req->elem_size,
 			     (const u64 *)(uintptr_t)req->bitmap, &id);
 	req->id = id;
-	gca_signals_restore(sigs);
+	gca_call_end(sigs);
 	return err;
 }
 
@@ -350,83 +263,43 @@ static int process_roots(struct gca_space *space, struct gcarena_roots *req)
 	if (req->nr_add > GCARENA_ROOTS_PER_CALL || req->nr_del > GCARENA_ROOTS_PER_CALL ||
 	    (!req->nr_add && req->add) || (!req->nr_del && req->del))
 		return -EINVAL;
-	sigs = gca_signals_block();
+	sigs = gca_call_begin();
 	err = gca_roots_update(&gca_process_of(space)->arena,
 			       (const struct gcarena_range *)(uintptr_t)req->add, req->nr_add,
 			       (const struct gcarena_range *)(uintptr_t)req->del, req->nr_del);
-	gca_signals_restore(sigs);
+	gca_call_end(sigs);
 	return err;
 }
 
-/*
- * Registers that a callee must preserve may hold a caller's only pointer; the
- * others have been spilled into the callers' frames, which lie above ours.
- */
-static __always_inline unsigned int gca_spill(u64 *regs)
-{
-#if defined(__x86_64__)
-	__asm__ __volatile__("movq %%rbx, 0(%0)\n\t"
-			     "movq %%rbp, 8(%0)\n\t"
-			     "movq %%r12, 16(%0)\n\t"
-			     "movq %%r13, 24(%0)\n\t"
-			     "movq %%r14, 32(%0)\n\t"
-			     "movq %%r15, 40(%0)"
-			     : : "r"(regs) : "memory");
-	return 6;
-#else
-	__builtin_unwind_init();
-	(void)regs;
-	return 0;
-#endif
-}
+/* ---------------------------------------------------------------- cycles, statistics */
 
-static noinline int process_collect(struct gca_space *space, struct gcarena_collect *req, int paced)
+static int process_collect(struct gca_space *space, struct gcarena_collect *req, int paced)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_world *w = &p->world;
-	struct gca_totals *t = &p->arena.totals;
 	struct gca_order order = {
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !paced,
-		.lent = true,
-		.alone = true,
+		.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED,
 		.timeout_ns = req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT,
 	};
 	struct gca_signals sigs;
-	u64 voided;
-	int err;
+	int err = 0;
 
-	if (req->flags & GCARENA_COLLECT_ASYNC) {
-		/* The next call that answers says GCARENA_WANT_COLLECT. */
-		WRITE_ONCE(p->arena.heap_trigger, 0);
-		return 0;
-	}
 	if (req->flags & GCARENA_COLLECT_UNTIL_MARKING)
 		order.until = GCA_UNTIL_MARKING;
 	else if (req->flags & GCARENA_COLLECT_UNTIL_MARKED)
 		order.until = GCA_UNTIL_MARKED;
-	order.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED;
-
-	sigs = gca_signals_block();
-	pthread_mutex_lock(&p->cycle_lock);
-	w->reader = pthread_self();
-	memset(w->known, 0, sizeof(w->known));
-	w->collector = gca_gettid();
-	w->nr_regs = gca_spill(w->regs);
-#if defined(__x86_64__)
-	__asm__ __volatile__("movq %%rsp, %0" : "=r"(w->sp));
-#else
-	w->sp = (u64)(uintptr_t)__builtin_frame_address(0);
-#endif
-	voided = READ_ONCE(t->voided);
-	err = gca_collect(&p->arena, &order);
-	req->cycle = READ_ONCE(p->arena.control->cycle);
-	req->result = READ_ONCE(t->voided) != voided ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
-	req->void_reason = req->result == GCARENA_RESULT_VOID ? (u32)t->last_void : 0;
-	w->collector = 0;
-	pthread_mutex_unlock(&p->cycle_lock);
-	process_wants(p);
-	gca_signals_restore(sigs);
+	sigs = gca_call_begin();
+	if (req->flags & GCARENA_COLLECT_ASYNC) {
+		/* Or the next call that answers says GCARENA_WANT_COLLECT. */
+		WRITE_ONCE(p->arena.heap_trigger, 0);
+		gca_kick(p);
+	} else {
+		err = gca_request(p, &order, req);
+		req->result = req->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
+		req->blame = (u32)READ_ONCE(p->blame);
+	}
+	gca_call_end(sigs);
 	return err;
 }
 
@@ -446,7 +319,7 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 	if ((req->mask & GCARENA_CONFIG_DEBUG) && (req->debug & ~(u64)GCARENA_DEBUG_ALL))
 		return -EINVAL;
 	/* Not within a cycle: a debug switch holds for a whole one. */
-	sigs = gca_signals_block();
+	sigs = gca_call_begin();
 	pthread_mutex_lock(&p->cycle_lock);
 	if (req->mask & GCARENA_CONFIG_PERCENT)
 		WRITE_ONCE(a->percent, req->percent);
@@ -465,42 +338,37 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 	req->heap_min = a->heap_min;
 	req->debug = a->debug;
 	pthread_mutex_unlock(&p->cycle_lock);
-	gca_signals_restore(sigs);
+	gca_call_end(sigs);
 	return 0;
 }
 
 static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs = gca_signals_block();
+	struct gca_signals sigs = gca_call_begin();
 	int err = gca_stats_sync(&p->arena);
 
 	if (!err) {
 		gca_stats_read(&p->arena, req);
-		req->metadata += space->control_size;
-		pthread_mutex_lock(&p->world.lock);
-		if (p->world.mutator) {
-			req->metadata += p->area_size;
-			req->threads = 1;
-		}
-		pthread_mutex_unlock(&p->world.lock);
+		req->metadata += space->control_size + req->threads *
+				 (GCA_MEMBER_BYTES + gca_mutator_bytes(GCARENA_SLOTS_MAX));
+		req->workers = READ_ONCE(p->nr_workers) + 1;
+		req->coordinator_ns = READ_ONCE(p->coordinator_ns);
 	}
-	gca_signals_restore(sigs);
+	gca_call_end(sigs);
 	return err;
 }
+
+/* ----------------------------------------------------------------------------- SERVE */
 
 /* The program has returned the runs of the last reply: they are zero now. */
 static int process_runs_done(struct gca_process *p, u32 nr_done)
 {
-	struct gca_signals sigs;
-
 	if (!nr_done)
 		return 0;
 	if (nr_done != p->nr_given)
 		return -EINVAL;
-	sigs = gca_signals_block();
 	gca_scavenge_done(&p->arena, p->run, nr_done);
-	gca_signals_restore(sigs);
 	p->nr_runs -= nr_done;
 	memmove(p->run, p->run + nr_done, p->nr_runs * sizeof(p->run[0]));
 	p->nr_given = 0;
@@ -510,56 +378,73 @@ static int process_runs_done(struct gca_process *p, u32 nr_done)
 /* Runs for the reply: those of a lost reply first. */
 static u32 process_runs_take(struct gca_process *p, struct gcarena_run *runs, u32 room)
 {
-	struct gca_signals sigs = gca_signals_block();
-
 	if (!p->nr_runs && room)
 		p->nr_runs = gca_scavenge_take(&p->arena, p->run, room);
-	gca_signals_restore(sigs);
 	p->nr_given = min(p->nr_runs, room);
 	if (p->nr_given)
 		memcpy(runs, p->run, p->nr_given * sizeof(p->run[0]));
 	return p->nr_given;
 }
 
-static int process_serve(struct gca_space *space, struct gcarena_serve *req)
+/* Until there is something to do.  Return: 0, -EAGAIN or -ESRCH */
+static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 {
-	struct gca_process *p = gca_process_of(space);
 	struct gcarena_run *runs = (struct gcarena_run *)(uintptr_t)req->runs;
-	struct gca_world *w = &p->world;
 	u32 room = req->nr_runs, n = 0;
-	int err;
+	int err = 0;
 
-	if (room > GCARENA_SERVE_RUNS || req->flags & ~GCARENA_SERVE_NOWAIT)
-		return -EINVAL;
-	pthread_mutex_lock(&w->lock);
-	if (w->serving) {
-		pthread_mutex_unlock(&w->lock);
-		return -EBUSY;
-	}
-	w->serving = true;
-	pthread_mutex_unlock(&w->lock);
-
-	err = process_runs_done(p, req->nr_done);
-	pthread_mutex_lock(&w->lock);
-	while (!err && !w->dying) {
-		w->poke = false;
-		pthread_mutex_unlock(&w->lock);
-		n = process_runs_take(p, runs, room);
-		pthread_mutex_lock(&w->lock);
-		if (n || w->dying)
-			break;
-		if (req->flags & GCARENA_SERVE_NOWAIT) {
-			err = -EAGAIN;
+	pthread_mutex_lock(&p->lock);
+	req->flags &= GCARENA_SERVE_NOWAIT;
+	while (!err && !p->dying) {
+		if (p->look && !p->look_given) {
+			p->look_given = true;
+			req->flags = p->look;
 			break;
 		}
-		while (!w->poke && !w->dying)
-			pthread_cond_wait(&w->pager, &w->lock);
+		p->poke = false;
+		pthread_mutex_unlock(&p->lock);
+		n = process_runs_take(p, runs, room);
+		pthread_mutex_lock(&p->lock);
+		if (n)
+			break;
+		if (req->flags & GCARENA_SERVE_NOWAIT)
+			err = -EAGAIN;
+		while (!err && !p->poke && !p->dying && !(p->look && !p->look_given))
+			pthread_cond_wait(&p->pager, &p->lock);
 	}
-	if (w->dying)
+	if (p->dying)
 		err = -ESRCH;
-	w->serving = false;
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&p->lock);
 	req->nr_runs = n;
+	return err;
+}
+
+static int process_serve(struct gca_space *space, struct gcarena_serve *req)
+{
+	const u32 known = GCARENA_SERVE_NOWAIT | GCARENA_SERVE_LOOKS | GCARENA_SERVE_CHANGED;
+	struct gca_process *p = gca_process_of(space);
+	struct gca_signals sigs;
+	int err;
+
+	if (req->nr_runs > GCARENA_SERVE_RUNS || req->flags & ~known)
+		return -EINVAL;
+	sigs = gca_call_begin();
+	pthread_mutex_lock(&p->lock);
+	err = p->serving ? -EBUSY : 0;
+	if (!err) {
+		p->serving = true;
+		gca_look_answer(p, req->flags);
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!err) {
+		err = process_runs_done(p, req->nr_done);
+		if (!err)
+			err = process_serve_wait(p, req);
+		pthread_mutex_lock(&p->lock);
+		p->serving = false;
+		pthread_mutex_unlock(&p->lock);
+	}
+	gca_call_end(sigs);
 	return err;
 }
 
@@ -573,6 +458,7 @@ const struct gca_backend gcl_backend_process = {
 	.refill = process_refill,
 	.large = process_large,
 	.settle = process_settle,
+	.park = process_park,
 	.layout = process_layout,
 	.roots = process_roots,
 	.collect = process_collect,

@@ -326,7 +326,7 @@ static inline void gca_spin_unlock(gca_spin_t *lock)
  *
  * A process may fault wherever it likes, so a window is nothing and a read is a
  * load.  The load is not instrumented by ASan: stacks are read whole, red zones
- * and all.  With -DGCA_TEST_MISS a test decides which reads "miss".
+ * and all; nor by TSan, which knows nothing of the order that a stop makes.  With -DGCA_TEST_MISS a test decides which reads "miss".
  */
 #define GCA_UREAD_BEGIN(a)	((void)(a), true)
 #define GCA_UREAD_END()		do { } while (0)
@@ -339,7 +339,7 @@ bool gca_uread_hook(u64 addr);
 
 static __always_inline u64 gca_uread_word(u64 addr)
 {
-#if defined(GCA_ASAN) && defined(__x86_64__)
+#if defined(GCA_ASAN) || defined(GCA_TSAN)
 	u64 v;
 
 	__asm__ __volatile__("movq (%1), %0" : "=r"(v) : "r"(addr));

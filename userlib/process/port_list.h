@@ -20,16 +20,16 @@ struct list_head {
 
 static inline void INIT_LIST_HEAD(struct list_head *h)
 {
-	h->next = h;
+	WRITE_ONCE(h->next, h);
 	h->prev = h;
 }
 
 static inline void __list_add(struct list_head *n, struct list_head *prev, struct list_head *next)
 {
 	next->prev = n;
-	n->next = next;
+	WRITE_ONCE(n->next, next);
 	n->prev = prev;
-	prev->next = n;
+	WRITE_ONCE(prev->next, n);
 }
 
 static inline void list_add(struct list_head *n, struct list_head *h)
@@ -45,13 +45,13 @@ static inline void list_add_tail(struct list_head *n, struct list_head *h)
 static inline void __list_del_entry(struct list_head *e)
 {
 	e->next->prev = e->prev;
-	e->prev->next = e->next;
+	WRITE_ONCE(e->prev->next, e->next);
 }
 
 static inline void list_del(struct list_head *e)
 {
 	__list_del_entry(e);
-	e->next = LIST_POISON1;
+	WRITE_ONCE(e->next, LIST_POISON1);
 	e->prev = LIST_POISON2;
 }
 
@@ -75,7 +75,7 @@ static inline void list_move_tail(struct list_head *e, struct list_head *h)
 
 static inline int list_empty(const struct list_head *h)
 {
-	return h->next == h;
+	return READ_ONCE(h->next) == h;
 }
 
 static inline int list_is_singular(const struct list_head *h)

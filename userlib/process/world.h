@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * world.h: what port.c and backend.c share about the one
- * attached thread.  Core never sees it: it hangs at gca_arena.port.
+ * world.h: what the files of the process backend share: an arena, its attached
+ * threads, and the threads that collect for it.
  *
- * An arena whose port pointer is NULL (unit tests) has no thread to stop: its
- * stops succeed at once and its stacks are empty, unless the test replaces the
- * weak functions of port.c by its own.
+ *	backend.c	the requests of struct gca_backend
+ *	crew.c		coordinator and workers
+ *	stop.c		threads attach; the world stops, and runs again
+ *	port.c		memory, time, complaints; nothing of the above
+ *
+ * Core never sees this: it hangs at gca_arena.port.  Where that is NULL (unit tests)
+ * the port is another, selftests/unit/bare.c, with port.c alone of this directory.
  */
 #ifndef GCA_PROCESS_WORLD_H
 #define GCA_PROCESS_WORLD_H
@@ -13,41 +17,149 @@
 #include "core.h"
 
 #define GCA_KNOWN_PAGES	1024
+#define GCA_WORKERS_MAX	15	/* beside the coordinator, who works, too */
+#define GCA_MEMBER_BYTES 4096	/* of struct gca_member, before its mutator area */
+
+/*
+ * What runs in the stop signal's handler.  TSan's runtime may be what was interrupted.
+ */
+#define GCA_UNWATCHED	__attribute__((__no_sanitize__("thread")))
 
 /**
- * struct gca_world - the threads of a process-backend arena
- * @lock: protects what the two conditions are about
- * @gate_lock: for @gate alone: taken in operations, with @lock held or not
- * @gate: broadcast when the gate opens
- * @pager: signalled when there are pages to give back, or at the end
- * @mutator: the attached thread's, or NULL
- * @tid: of the attached thread
- * @collector: of the thread inside COLLECT, 0: none
- * @sp: its stack pointer there; registers have been spilled above it
- * @regs: its callee-saved registers
- * @nr_regs: how many
- * @reader: the same thread, for @known
- * @known: pages it has read in this COLLECT, by gca_port_copy(); 0: none
- * @serving: a thread is in SERVE
- * @poke: the pager has something to look at
- * @dying: the arena is being destroyed
+ * struct gca_member - an attached thread
+ * @core: the collector's
+ * @process: whose
+ * @sibling: in the thread's own list: it is attached to several arenas
+ * @refs: the thread, and who scans its stack
+ * @bytes: of the mutator area, which follows in the same mapping
+ * @tid: its number
+ * @held: it is in a call of ours, or parked in the handler: it executes no instruction
+ *	of its own before it has seen @wanted zero.  Written by the thread alone
+ * @wanted: a stop is under way; GCA_ASLEEP: and the thread sleeps on this word
+ * @busy: the thread looks at @process; who closes the arena waits for that
+ * @closed: it is closed, @process is gone; the thread gives this back
+ * @dead: it has ended without detaching
+ * @sp: its stack pointer as it became @held
+ * @regs: and its callee-saved registers; the others lie above @sp
  */
-struct gca_world {
-	pthread_mutex_t lock;
-	pthread_mutex_t gate_lock;
-	pthread_cond_t gate, pager;
-	struct gca_mutator *mutator;
+struct gca_member {
+	struct gca_mutator core;
+	struct gca_process *process;
+	struct gca_member *sibling;
+	atomic_t refs;
+	size_t bytes;
 	int tid;
-	int collector;
+	u32 held, wanted, busy, closed, dead;
 	u64 sp;
-	u64 regs[8];
-	unsigned int nr_regs;
-	pthread_t reader;
-	u64 known[GCA_KNOWN_PAGES];
-	bool serving, poke, dying;
+	u64 regs[6];
 };
 
+enum { GCA_RUNS, GCA_WANTED, GCA_ASLEEP };
+
+/** struct gca_page - what a thread of ours has read of a root, in stop number @stop */
+struct gca_page {
+	u64 stop, start;
+	u64 word[512];
+};
+
+/**
+ * struct gca_process - an arena of this backend
+ * @arena: the core's
+ * @next_id: of mutators, under @lock
+ * @signal: that stops threads
+ * @arrived: threads that became held while wanted; the stopper sleeps on it
+ * @stopped: the world is; written by the stopper alone, as is
+ * @nr_stops: how often it was
+ * @blame: the thread that was last not held in time
+ * @reader: thread that @known is for: the one inside the stop
+ * @known: pages that it has read in this stop, by gca_port_copy(); 0: none
+ * @cycle_lock: one cycle at a time, and no knob is turned in it; before @lock
+ * @lock: protects what follows; under it no lock of the core's is taken
+ * @dying: the arena is being destroyed; also read without
+ * @wanted: to the coordinator: a request, a kick, the end
+ * @work: to workers: there is something to do
+ * @idle: to the coordinator: nobody works any more
+ * @done: to those who wait for a cycle
+ * @gate: the gate has opened
+ * @pager: to who serves: free pages, a look, the end
+ * @looked: to the coordinator: the pager has answered
+ * @requests: COLLECTs that wait, oldest first
+ * @kicked: the trigger was reached; also read without
+ * @coordinator: a thread; @worker: others, @nr_workers of them; @has_coordinator
+ * @coordinator_ns: processor time of the former
+ * @working: gca_port_run_workers() runs; also read without, as
+ * @asleep: workers that wait for work
+ * @busy: workers at work
+ * @serving: a thread is in SERVE
+ * @looks: it promised to look after the plain roots; also read without
+ * @poke: it has something to look at
+ * @look: GCARENA_SERVE_* that is asked for, 0: nothing
+ * @look_given: it has been told
+ * @look_changed: its answer
+ * @run: free runs handed out by SERVE; belongs to who serves, as the next two
+ * @nr_runs: how many
+ * @nr_given: of them, in the last reply; what nr_done acknowledges
+ */
+struct gca_process {
+	struct gca_arena arena;
+	u32 next_id;
+	int signal;
+	u32 arrived;
+	bool stopped;
+	u64 nr_stops;
+	int blame;
+	pthread_t reader;
+	u64 known[GCA_KNOWN_PAGES];
+
+	pthread_mutex_t cycle_lock, lock;
+	bool dying;
+	pthread_cond_t wanted, work, idle, done, gate, pager, looked;
+	struct gca_request *requests;
+	bool kicked;
+	pthread_t coordinator, worker[GCA_WORKERS_MAX];
+	bool has_coordinator;
+	unsigned int nr_workers;
+	u64 coordinator_ns;
+	bool working;
+	unsigned int asleep, busy;
+	bool serving, looks, poke;
+	u32 look;
+	bool look_given, look_changed;
+	struct gcarena_run run[GCARENA_SERVE_RUNS];
+	u32 nr_runs, nr_given;
+};
+
+/* port.c */
 int gca_gettid(void);
+bool gca_mapping_of(u64 addr, u64 *lo, u64 *hi);
+void gca_port_page(struct gca_page *page);
+
+/* stop.c */
+struct gca_signals {
+	u64 set;
+};
+
+struct gca_signals gca_signals_block(void);
+void gca_signals_restore(struct gca_signals old);
+struct gca_signals gca_call_begin(void);
+void gca_call_end(struct gca_signals old);
+void gca_call_enter(void);
+void gca_call_leave(void);
+struct gca_member *gca_member_mine(const struct gca_process *p, u32 id);
+int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
+		      struct gcarena_mutator **area);
+int gca_member_detach(struct gca_member *m);
+void gca_members_reap(struct gca_process *p);
+void gca_members_close(struct gca_process *p);
+void gca_park(void);
+
+/* crew.c */
+int gca_crew_start(struct gca_process *p);
+void gca_crew_end(struct gca_process *p);
+void gca_crew_join(struct gca_process *p);
+bool gca_kick(struct gca_process *p);
+int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
+u32 gca_look_answer(struct gca_process *p, u32 flags);
 
 #ifdef GCA_TEST_FAIL
 /* Allocations that still succeed; below zero: all do.  Tests count it down. */

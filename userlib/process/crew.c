@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: MIT
+/*
+ * crew.c: the threads that collect: a coordinator an arena, and workers.
+ *
+ * The coordinator runs core/cycle.c.  Requests (COLLECT) and kicks (the trigger was
+ * reached) only wake it.  It works, too, and a worker more for each further processor
+ * that the process may use joins it, if the heap is large enough to be worth it; they
+ * are made when they are first wanted.  The algorithm is the core's: nothing here knows
+ * what a slice is made of.
+ *
+ * Before a cycle the coordinator asks the pager to bring the plain roots up to date, and
+ * after the begin stop whether a library was loaded in between; if so the cycle is void and
+ * begins anew.  With checkmark every other cycle does without the second question, so
+ * that its stop is the first, in which stacks can be verified.  As kmod/coordinator.c.
+ *
+ * In a stop it may wait for no thread but its own kind, and allocate nothing: an attached
+ * thread may be parked inside malloc().  process->lock is no danger: who holds it has all
+ * signals blocked, so is not parked.
+ */
+#define _GNU_SOURCE
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "world.h"
+#include "../backend.h"
+
+#define GCA_SLICE_NS		500000
+#define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
+#define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
+#define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
+#define GCA_AGE_LIMIT		60000000000ULL	/* of a paced cycle, ns; sanitizers are slow */
+#define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
+#define GCA_STACK		(256UL << 10)
+
+/**
+ * struct gca_request - a COLLECT that waits, on its caller's stack
+ * @next: behind it
+ * @order: what is asked for
+ * @done: the rest is valid
+ * @ret: 0 or -errno
+ * @cycle: number of the cycle that ran
+ * @void_reason: of it
+ */
+struct gca_request {
+	struct gca_request *next;
+	struct gca_order order;
+	bool done;
+	int ret;
+	u64 cycle;
+	u32 void_reason;
+};
+
+/* Wait for @c, but not for ever; p->lock is held. */
+static void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
+{
+	u64 until = gca_port_now() + ns;
+	struct timespec t = { (time_t)(until / 1000000000ULL), (long)(until % 1000000000ULL) };
+
+	pthread_cond_timedwait(c, &p->lock, &t);
+}
+
+/* ----------------------------------------------------------------------- workers */
+
+static void *gca_worker(void *arg)
+{
+	struct gca_process *p = arg;
+	struct gca_page page = {};
+	bool did;
+
+	gca_port_page(&page);
+	pthread_mutex_lock(&p->lock);
+	while (!p->dying) {
+		WRITE_ONCE(p->asleep, p->asleep + 1);
+		smp_mb();	/* pairs with the one in gca_port_work() */
+		while (!p->dying && !(p->working && gca_work_there(&p->arena)))
+			pthread_cond_wait(&p->work, &p->lock);
+		WRITE_ONCE(p->asleep, p->asleep - 1);
+		if (p->dying)
+			break;
+		p->busy++;
+		pthread_mutex_unlock(&p->lock);
+		did = gca_work_slice(&p->arena, GCA_MARK_WORKER, GCA_SLICE_NS);
+		/* Another has taken it: no reason to ask again at once, for the same. */
+		if (!did)
+			sched_yield();
+		pthread_mutex_lock(&p->lock);
+		if (!--p->busy)
+			pthread_cond_signal(&p->idle);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* A thread of ours: small, and no signal is for it. */
+static int gca_thread(pthread_t *t, void *(*fn)(void *arg), struct gca_process *p)
+{
+	struct gca_signals sigs;
+	pthread_attr_t attr;
+	int err = pthread_attr_init(&attr);
+
+	if (err)
+		return -err;
+	pthread_attr_setstacksize(&attr, GCA_STACK + (size_t)sysconf(_SC_THREAD_STACK_MIN));
+	sigs = gca_signals_block();
+	err = pthread_create(t, &attr, fn, p);
+	gca_signals_restore(sigs);
+	pthread_attr_destroy(&attr);
+	return -err;
+}
+
+static unsigned int gca_processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned int)CPU_COUNT(&set);
+}
+
+/* Outside the stop.  Beyond what can be had, those there are will do. */
+static void gca_crew_fill(struct gca_process *p)
+{
+	u64 live = atomic64_read(&p->arena.heap_live);
+	unsigned int want = min_t(u64, live / GCA_HEAP_PER_WORKER, GCA_WORKERS_MAX);
+
+	want = min(want, gca_processors() - 1);
+	while (p->nr_workers < want && !gca_thread(&p->worker[p->nr_workers], gca_worker, p))
+		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
+}
+
+void gca_port_run_workers(struct gca_arena *a, u64 until)
+{
+	struct gca_process *p = a->port;
+	bool did;
+
+	pthread_mutex_lock(&p->lock);
+	WRITE_ONCE(p->working, true);
+	pthread_cond_broadcast(&p->work);
+	pthread_mutex_unlock(&p->lock);
+	for (;;) {
+		did = gca_work_slice(a, GCA_MARK_WORKER, GCA_SLICE_NS);
+		if (gca_work_idle(a) || READ_ONCE(a->void_reason) || READ_ONCE(p->dying) ||
+		    gca_port_now() > until)
+			break;
+		pthread_mutex_lock(&p->lock);
+		if (!did && p->busy)
+			gca_wait(p, &p->idle, GCA_LOOK_UP);
+		pthread_mutex_unlock(&p->lock);
+	}
+	/*
+	 * In a void cycle, too: nobody reads what a thread that runs again may unmap.
+	 * They look up soon.
+	 */
+	pthread_mutex_lock(&p->lock);
+	WRITE_ONCE(p->working, false);
+	while (p->busy)
+		pthread_cond_wait(&p->idle, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void gca_port_work(struct gca_arena *a)
+{
+	struct gca_process *p = a->port;
+
+	smp_mb();	/* the work before asleep; pairs with the one in gca_worker() */
+	if (!READ_ONCE(p->asleep) || !READ_ONCE(p->working))
+		return;
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_signal(&p->work);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* The coordinator sees it by itself: gca_worker() tells it when the last one has gone. */
+void gca_port_idle(struct gca_arena *a)
+{
+	(void)a;
+}
+
+/* ---------------------------------------------------------------- the pager's looks */
+
+/*
+ * Have the pager look after the plain roots.  Return: 0, also if there is no pager that
+ * does so; 1 if it has answered CHANGED; -ESRCH if the arena dies.
+ */
+static int gca_look(struct gca_process *p, u32 what)
+{
+	u64 until = gca_port_now() + GCA_LOOK_PATIENCE;
+	int ret = 0;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->looks) {
+		p->look = what;
+		p->look_given = false;
+		p->look_changed = false;
+		pthread_cond_signal(&p->pager);
+		while (p->look && !p->dying && gca_port_now() < until)
+			gca_wait(p, &p->looked, GCA_LOOK_PATIENCE);
+		/* It serves no more: then it looks after nothing. */
+		if (p->look)
+			WRITE_ONCE(p->looks, false);
+		p->look = 0;
+		ret = p->dying ? -ESRCH : p->look_changed;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return ret;
+}
+
+/* gca_look_answer() - SERVE begins with @flags.  p->lock is held.  Return: what it is to do */
+u32 gca_look_answer(struct gca_process *p, u32 flags)
+{
+	if (flags & GCARENA_SERVE_LOOKS)
+		WRITE_ONCE(p->looks, true);
+	if (p->look && p->look_given) {
+		p->look_changed = flags & GCARENA_SERVE_CHANGED;
+		p->look = 0;
+		pthread_cond_signal(&p->looked);
+	}
+	return p->look;
+}
+
+/* --------------------------------------------------------------------- the cycle */
+
+/* Begin a cycle, and be sure that no library came in before the begin stop. */
+static int gca_begin(struct gca_process *p, const struct gca_order *o)
+{
+	struct gca_arena *a = &p->arena;
+	struct gca_order begin = *o;
+	unsigned int tries;
+	int ret;
+
+	begin.until = GCA_UNTIL_MARKING;
+#ifndef GCA_TSAN
+	begin.lazy = true;
+#endif
+	for (tries = 0; tries < GCA_LIBRARY_TRIES; tries++) {
+		ret = gca_look(p, GCARENA_SERVE_REFRESH);
+		if (!ret)
+			ret = gca_cycle_run(a, &begin);
+		if (ret || a->phase != GCARENA_PHASE_MARK)
+			return ret;
+		ret = gca_look(p, GCARENA_SERVE_COMPARE);
+		if (!ret)
+			return 0;
+		gca_cycle_abandon(a, ret < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY, o->forced);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;	/* void: the caller is told */
+}
+
+/* May the first stop be the only one? */
+static bool gca_at_once(struct gca_process *p)
+{
+	return !READ_ONCE(p->looks) || (p->arena.debug & GCARENA_DEBUG_CHECKMARK &&
+					p->arena.totals.cycles % 2);
+}
+
+static int gca_run_order(struct gca_process *p, const struct gca_order *o)
+{
+	struct gca_arena *a = &p->arena;
+	struct gca_order finish = *o;
+	int ret;
+
+	if (a->phase != GCARENA_PHASE_OFF) {
+		/* One is under way: it is finished; a full one follows. */
+		if (o->until == GCA_UNTIL_SWEPT)
+			finish.until = GCA_UNTIL_MARKED;
+		ret = gca_cycle_run(a, &finish);
+		if (ret || o->until != GCA_UNTIL_SWEPT)
+			return ret;
+	}
+	if (gca_at_once(p)) {
+		ret = gca_look(p, GCARENA_SERVE_REFRESH);
+		return ret < 0 ? ret : gca_cycle_run(a, o);
+	}
+	ret = gca_begin(p, o);
+	if (ret || o->until == GCA_UNTIL_MARKING || a->phase != GCARENA_PHASE_MARK)
+		return ret;
+	return gca_cycle_run(a, o);
+}
+
+/* ----------------------------------------------------------------- the coordinator */
+
+/* Take what is asked for first, and with a full cycle all who want one.  p->lock is held. */
+static struct gca_request *gca_requests_take(struct gca_process *p)
+{
+	struct gca_request *first = p->requests, **at, **end, *r;
+
+	if (!first)
+		return NULL;
+	p->requests = first->next;
+	first->next = NULL;
+	end = &first->next;
+	if (first->order.until != GCA_UNTIL_SWEPT)
+		return first;
+	for (at = &p->requests; (r = *at);) {
+		if (r->order.until != GCA_UNTIL_SWEPT) {
+			at = &r->next;
+			continue;
+		}
+		*at = r->next;
+		r->next = NULL;
+		*end = r;
+		end = &r->next;
+		first->order.forced |= r->order.forced;
+		first->order.sweep_stopped |= r->order.sweep_stopped;
+		first->order.timeout_ns = max(first->order.timeout_ns, r->order.timeout_ns);
+	}
+	return first;
+}
+
+/* p->lock is held; whoever waits may go, with its request, as soon as it is not. */
+static void gca_requests_done(struct gca_process *p, struct gca_request *r, int ret, u32 reason)
+{
+	for (; r; r = r->next) {
+		r->ret = ret;
+		r->cycle = READ_ONCE(p->arena.control->cycle);
+		r->void_reason = reason;
+		r->done = true;
+	}
+	pthread_cond_broadcast(&p->done);
+}
+
+/* One request, or what the trigger asks for.  p->lock is held, but not meanwhile. */
+static void gca_coordinate_once(struct gca_process *p)
+{
+	struct gca_order o = { .until = GCA_UNTIL_SWEPT, .timeout_ns = GCA_AGE_LIMIT };
+	struct gca_request *taken = gca_requests_take(p);
+	struct timespec t;
+	u32 reason = 0;
+	int ret = 0;
+
+	if (taken)
+		o = taken->order;
+	else
+		WRITE_ONCE(p->kicked, false);
+	pthread_mutex_unlock(&p->lock);
+	gca_members_reap(p);
+	gca_crew_fill(p);
+	pthread_mutex_lock(&p->cycle_lock);
+	/* A paced one that somebody else's cycle has made unnecessary is done. */
+	if (o.forced || gca_cycle_wanted(&p->arena)) {
+		ret = gca_run_order(p, &o);
+		reason = ret ? 0 : p->arena.void_reason;
+	}
+	pthread_mutex_unlock(&p->cycle_lock);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	WRITE_ONCE(p->coordinator_ns, (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec);
+	pthread_mutex_lock(&p->lock);
+	if (gca_scavenge_wanted(&p->arena)) {
+		p->poke = true;
+		pthread_cond_signal(&p->pager);
+	}
+	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
+}
+
+static void *gca_coordinator(void *arg)
+{
+	struct gca_process *p = arg;
+	struct gca_page page = {};
+
+	gca_port_page(&page);
+	pthread_mutex_lock(&p->lock);
+	while (!p->dying)
+		if (p->requests || p->kicked)
+			gca_coordinate_once(p);
+		else
+			pthread_cond_wait(&p->wanted, &p->lock);
+	while (p->requests)
+		gca_requests_done(p, gca_requests_take(p), -ESRCH, 0);
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* gca_kick() - the trigger has been reached.  Return: false if the caller must collect */
+bool gca_kick(struct gca_process *p)
+{
+	if (!READ_ONCE(p->looks))
+		return false;	/* its library looks after the roots first */
+	if (READ_ONCE(p->kicked))
+		return true;
+	pthread_mutex_lock(&p->lock);
+	WRITE_ONCE(p->kicked, true);
+	pthread_cond_signal(&p->wanted);
+	pthread_mutex_unlock(&p->lock);
+	return true;
+}
+
+/* gca_request() - have the coordinator do @o, and wait; within a call.  Return: as COLLECT */
+int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req)
+{
+	struct gca_request r = { .order = *o }, **at;
+
+	pthread_mutex_lock(&p->lock);
+	for (at = &p->requests; *at; at = &(*at)->next)
+		;
+	*at = &r;
+	pthread_cond_signal(&p->wanted);
+	while (!r.done && !p->dying)
+		pthread_cond_wait(&p->done, &p->lock);
+	/* The coordinator has all requests answered before it ends. */
+	while (!r.done)
+		pthread_cond_wait(&p->done, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+	req->cycle = r.cycle;
+	req->void_reason = r.void_reason;
+	return r.ret;
+}
+
+/* ------------------------------------------------------------------- birth and death */
+
+/* gca_crew_start() - locks, conditions and the coordinator.  Return: 0 or -errno */
+int gca_crew_start(struct gca_process *p)
+{
+	pthread_cond_t *cond[] = { &p->wanted, &p->work, &p->idle, &p->done, &p->gate, &p->pager,
+				   &p->looked };
+	pthread_condattr_t attr;
+	unsigned int i;
+	int err;
+
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->cycle_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	for (i = 0; i < ARRAY_SIZE(cond); i++)
+		pthread_cond_init(cond[i], &attr);
+	pthread_condattr_destroy(&attr);
+	err = gca_thread(&p->coordinator, gca_coordinator, p);
+	p->has_coordinator = !err;
+	return err;
+}
+
+/* gca_crew_end() - from here on all that is asked for fails, and the running cycle */
+void gca_crew_end(struct gca_process *p)
+{
+	struct gca_signals sigs = gca_call_begin();
+
+	pthread_mutex_lock(&p->lock);
+	WRITE_ONCE(p->dying, true);
+	pthread_cond_broadcast(&p->wanted);
+	pthread_cond_broadcast(&p->work);
+	pthread_cond_broadcast(&p->idle);
+	pthread_cond_broadcast(&p->gate);
+	pthread_cond_broadcast(&p->pager);
+	pthread_cond_broadcast(&p->looked);
+	pthread_mutex_unlock(&p->lock);
+	gca_call_end(sigs);
+}
+
+void gca_crew_join(struct gca_process *p)
+{
+	unsigned int i;
+
+	if (p->has_coordinator)
+		pthread_join(p->coordinator, NULL);
+	for (i = 0; i < p->nr_workers; i++)
+		pthread_join(p->worker[i], NULL);
+}
+
+/* -------------------------------------------------------------------------- the gate */
+
+int gca_port_gate_wait(struct gca_arena *a)
+{
+	struct gca_process *p = a->port;
+
+	pthread_mutex_lock(&p->lock);
+	while (READ_ONCE(a->gate_closed) && !p->dying)
+		pthread_cond_wait(&p->gate, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+	return READ_ONCE(p->dying) ? -ESRCH : 0;
+}
+
+void gca_port_gate_wake(struct gca_arena *a)
+{
+	struct gca_process *p = a->port;
+
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_broadcast(&p->gate);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void gca_port_quiesce(struct gca_arena *a)
+{
+	while (atomic_read_acquire(&a->ops))
+		sched_yield();
+}
+
+bool gca_port_relax(struct gca_arena *a)
+{
+	return READ_ONCE(((struct gca_process *)a->port)->dying);
+}
+
+int gca_port_backoff(struct gca_arena *a, u64 ns)
+{
+	struct gca_process *p = a->port;
+
+	pthread_mutex_lock(&p->lock);
+	if (!p->dying)
+		gca_wait(p, &p->idle, ns);
+	pthread_mutex_unlock(&p->lock);
+	return READ_ONCE(p->dying) ? -ESRCH : 0;
+}
+
+/* --------------------------------------------- what needs no pager here, and no trace */
+
+void gca_port_missed(struct gca_arena *a)
+{
+	(void)a;
+}
+
+/* Whoever marks may fault, so nothing is missed, but what debugging pretends. */
+bool gca_port_pager_scans(struct gca_arena *a)
+{
+	if (!gca_missed_pending(a))
+		return true;
+	return !gca_missed_scan(a, GCA_MARK_WORKER);
+}
+
+void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y)
+{
+	(void)a;
+	(void)what;
+	(void)x;
+	(void)y;
+}
