@@ -125,7 +125,7 @@ GCA_API void gca_close(struct gca_arena *arena);
  * pointer handed to a new thread must be held by a root until the thread has
  * attached: see gca_thread_create().
  *
- * errno: EEXIST this thread is attached; EBUSY another thread is (process backend);
+ * errno: EEXIST this thread is attached; EBUSY another thread is (an old module);
  * EOPNOTSUPP this thread has no rseq and threads must be stopped by task work;
  * ENOSPC too many threads; ENOMEM.
  */
@@ -298,7 +298,7 @@ GCA_API int gca_fiber_destroy(struct gca_fiber *fiber);
  * Any thread may call it, attached or not; several at once share cycles.
  *
  * errno: ECANCELED the cycle was void and is as if it had not been; EBUSY the
- * attached thread is not the caller (process backend); ETIMEDOUT a thread could not
+ * attached thread is not the caller (an old module); ETIMEDOUT a thread could not
  * be stopped; ESRCH the arena has died.
  */
 GCA_API int gca_collect(struct gca_arena *arena, unsigned int flags);
