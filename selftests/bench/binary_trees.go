@@ -5,11 +5,8 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"sort"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -34,10 +31,7 @@ func count(n *node) uint64 {
 }
 
 func main() {
-	depth := 18
-	if len(os.Args) > 1 {
-		depth, _ = strconv.Atoi(os.Args[1])
-	}
+	depth := argument(1, 18)
 	begun := time.Now()
 	check := count(make_(depth + 1))
 	longLived := make_(depth)
@@ -50,8 +44,7 @@ func main() {
 
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	if len(os.Args) > 2 {
-		forced, _ := strconv.Atoi(os.Args[2])
+	if forced := argument(2, 0); forced > 0 {
 		force(forced)
 	}
 	check += count(longLived)
@@ -68,15 +61,4 @@ func force(n int) {
 	}
 	sort.Slice(ns, func(i, j int) bool { return ns[i] < ns[j] })
 	fmt.Printf("forced=%d forced_p99=%d ", ns[n/2], ns[n*99/100])
-}
-
-func peakRSS() int {
-	status, _ := os.ReadFile("/proc/self/status")
-	for _, line := range strings.Split(string(status), "\n") {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmHWM:" {
-			kib, _ := strconv.Atoi(f[1])
-			return kib
-		}
-	}
-	return 0
 }

@@ -5,10 +5,7 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -62,10 +59,7 @@ func count(n *node) uint64 {
 var sink *node
 
 func main() {
-	depth := 16
-	if len(os.Args) > 1 {
-		depth, _ = strconv.Atoi(os.Args[1])
-	}
+	depth := argument(1, 16)
 	stretch := depth + 2
 	begun := time.Now()
 	sink = bottomUp(stretch)
@@ -95,15 +89,4 @@ func main() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	fmt.Printf("ns=%d cycles=%d check=%d rss_kib=%d\n", elapsed.Nanoseconds(), m.NumGC, check, peakRSS())
-}
-
-func peakRSS() int {
-	status, _ := os.ReadFile("/proc/self/status")
-	for _, line := range strings.Split(string(status), "\n") {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmHWM:" {
-			kib, _ := strconv.Atoi(f[1])
-			return kib
-		}
-	}
-	return 0
 }

@@ -17,6 +17,7 @@
 #define GCA_BENCH_HEAP_H
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -75,8 +76,20 @@ static inline void report_end(void)
 typedef const struct gca_layout *heap_layout;
 
 static struct gca_arena *heap_arena;
-static struct gca_mutator *heap_m;
+static _Thread_local struct gca_mutator *heap_m;
 static bool heap_conservative;
+
+/* For a thread, before it allocates. */
+static inline void heap_enter(void)
+{
+	heap_m = gca_attach(heap_arena);
+	heap_must(heap_m, heap_m ? "" : gca_strerror());
+}
+
+static inline void heap_leave(void)
+{
+	gca_detach(heap_m);
+}
 
 /* @manual: collect only when told */
 static inline void heap_open(bool manual)
@@ -85,8 +98,7 @@ static inline void heap_open(bool manual)
 
 	heap_arena = gca_open(&o);
 	heap_must(heap_arena, heap_arena ? "" : gca_strerror());
-	heap_m = gca_attach(heap_arena);
-	heap_must(heap_m, heap_m ? "" : gca_strerror());
+	heap_enter();
 }
 
 /* Which of the first 64 words are pointers; none of the rest is. */
@@ -175,9 +187,19 @@ static inline uint64_t heap_marked(void)
 /* --------------------------------------------------------------------- bdwgc */
 #elif defined(HEAP_BDWGC)
 
+/* It makes its threads known by macros instead of pthread_create() and others. */
+#define GC_THREADS
 #include <gc/gc.h>
 
 typedef int heap_layout;
+
+static inline void heap_enter(void)
+{
+}
+
+static inline void heap_leave(void)
+{
+}
 
 static uint64_t heap_mark_begun, heap_mark_total;
 
@@ -284,6 +306,14 @@ static inline uint64_t heap_marked(void)
 
 typedef int heap_layout;
 
+static inline void heap_enter(void)
+{
+}
+
+static inline void heap_leave(void)
+{
+}
+
 static inline void heap_open(bool manual)
 {
 	(void)manual;
@@ -328,6 +358,47 @@ static inline void heap_collect(void)
 #else
 #error "say which heap: HEAP_GCARENA, HEAP_BDWGC or HEAP_MALLOC"
 #endif
+
+/* -------------------------------------------------------------------- for all */
+
+struct heap_thread {
+	pthread_t id;
+	pthread_barrier_t *start;
+	void (*fn)(unsigned int nr);
+	unsigned int nr;
+};
+
+static inline void *heap_thread_main(void *arg)
+{
+	struct heap_thread *t = arg;
+
+	heap_enter();
+	pthread_barrier_wait(t->start);
+	t->fn(t->nr);
+	heap_leave();
+	return NULL;
+}
+
+/* fn(0) here and fn(1) ... fn(n - 1) in a thread each, all from the same moment on. */
+static inline void heap_threads(unsigned int n, void (*fn)(unsigned int nr))
+{
+	struct heap_thread *t = heap_must(calloc(n, sizeof(*t)), "no memory");
+	pthread_barrier_t start;
+	unsigned int i;
+
+	pthread_barrier_init(&start, NULL, n);
+	for (i = 1; i < n; i++) {
+		t[i] = (struct heap_thread){ .start = &start, .fn = fn, .nr = i };
+		if (pthread_create(&t[i].id, NULL, heap_thread_main, &t[i]))
+			heap_must(NULL, "no thread");
+	}
+	pthread_barrier_wait(&start);
+	fn(0);
+	for (i = 1; i < n; i++)
+		pthread_join(t[i].id, NULL);
+	pthread_barrier_destroy(&start);
+	free(t);
+}
 
 static inline int heap_by_value(const void *a, const void *b)
 {

@@ -21,9 +21,6 @@
  * With "huge" all memory of the process, whoever's heap it is, is put into huge
  * pages before the first collection; with "small" there are none.
  */
-#ifdef HEAP_BDWGC
-#define GC_THREADS
-#endif
 #include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>

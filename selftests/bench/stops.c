@@ -22,9 +22,6 @@
  * The sums are from while the threads run or sleep, so not from their beginning or end.
  */
 #define _GNU_SOURCE
-#ifdef HEAP_BDWGC
-#define GC_THREADS
-#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
