@@ -5,7 +5,7 @@
 #	make check		all tests; what CI runs.  Ends with "N passed, N failed"
 #	make check-host		those that need no guest
 #	make check-long		soak, fail-nth over everything, long loops
-#	make bench		measurements, native and in a guest, beside peers
+#	make bench		measurements beside peers: bdwgc, Go, malloc, mimalloc
 #	make install		the library: DESTDIR=, PREFIX=/usr/local
 #	make modules_install	the module, for KDIR's kernel
 #	make lib module clean
