@@ -18,8 +18,8 @@ def table(head, rows, notes=()):
     print(flush=True)
 
 
-def number(x, digits=1):
-    return "-" if x is None else f"{x:.{digits}f}"
+def number(x, digits=1, unit=1):
+    return "-" if x is None else f"{x / unit:.{digits}f}"
 
 
 def ratio(a, b):
