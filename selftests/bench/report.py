@@ -22,6 +22,12 @@ def number(x, digits=1, unit=1):
     return "-" if x is None else f"{x / unit:.{digits}f}"
 
 
+def short(x, unit=1):
+    """About three digits."""
+    x = (x or 0) / unit
+    return f"{x:.3g}" if x < 100 else f"{x:,.0f}"
+
+
 def ratio(a, b):
     return "-" if not a or not b else f"{a / b:.2f}x"
 
