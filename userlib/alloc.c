@@ -123,9 +123,13 @@ static void prepare_spans(struct gca_mutator *m, uint32_t sc)
 			 * Fresh memory: write first.  The first access of an
 			 * allocation reads the bitmap, and where a read maps the
 			 * huge zero page the write that follows splits it (Linux
-			 * before 6.13): the heap would never get huge pages.
+			 * before 6.13): the heap would never get huge pages; and
+			 * where a small zero page is replaced, all processors that
+			 * run the process are interrupted.
 			 */
 			*(volatile char *)s->base = 0;
+			if ((sc & 3) == GCARENA_PRECISE)
+				*(volatile char *)(s->base + GCARENA_BITMAP_OFFSET) = 0;
 		}
 		s->flags &= (uint16_t)~GCARENA_SLOT_NEEDZERO;
 	}

@@ -560,6 +560,8 @@ struct gca_totals {
  * @cycle_marked: bytes marked by the running cycle
  * @heap_goal: @heap_live at which the next cycle should end
  * @heap_trigger: @heap_live at which it should begin
+ * @heap_peak: highest @heap_live at the beginning of a cycle, slowly forgotten; 0 after
+ *	one that was asked for
  * @percent: knob
  * @heap_min: knob
  * @totals: counters
@@ -633,7 +635,7 @@ struct gca_arena {
 	/* accounting and triggers */
 	atomic64_t heap_live;
 	atomic64_t cycle_marked;
-	u64 heap_goal, heap_trigger;
+	u64 heap_goal, heap_trigger, heap_peak;
 	u64 percent, heap_min;
 	struct gca_totals totals;
 

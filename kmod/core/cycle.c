@@ -452,6 +452,8 @@ static void capture(struct gca_arena *a)
 
 /* ------------------------------------------------------ mark termination, 3 */
 
+#define PEAK_DECAY	16	/* a peak is forgotten in some tens of cycles */
+
 static void cycle_count(struct gca_arena *a, bool forced)
 {
 	struct gca_totals *t = &a->totals;
@@ -478,6 +480,8 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 		for (i = 1; i < m->nr_slots; i++)
 			m->twin[i].charged = 0;
 	WRITE_ONCE(a->totals.live, marked);
+	WRITE_ONCE(a->heap_peak, forced ? 0 :
+		   max(a->live_at_begin, a->heap_peak - a->heap_peak / PEAK_DECAY));
 	atomic64_set(&a->heap_live, marked + born);
 	a->void_run = 0;
 

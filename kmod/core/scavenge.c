@@ -9,7 +9,8 @@
  * acknowledged stay out: the program has harmed itself only.
  *
  * How much: what the heap will not need before the next cycle ends, plus ten
- * per cent (Go's retainExtraPercent).  When: a heap that stays just above that
+ * per cent (Go's retainExtraPercent).  A heap that went beyond its goal before its
+ * last cycles began will do so again; after a cycle that the program asked for, all goes.  When: a heap that stays just above that
  * would give back each 64 KiB that it frees, and fault them in again; so nothing
  * goes before there is a batch, then all of it.  Go's background pace and the
  * memory limit's urgency belong to the pacer.
@@ -22,7 +23,7 @@
 /* Dirty free pages worth keeping. */
 static u32 keep_pages(struct gca_arena *a)
 {
-	u64 want = READ_ONCE(a->heap_goal) + READ_ONCE(a->heap_goal) / 10;
+	u64 peak = max(READ_ONCE(a->heap_goal), READ_ONCE(a->heap_peak)), want = peak + peak / 10;
 	u64 inuse = (u64)READ_ONCE(a->heap.inuse) << GCARENA_PAGE_SHIFT;
 
 	if (want <= inuse)

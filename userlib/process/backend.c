@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "world.h"
 #include "../backend.h"
@@ -84,6 +85,7 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 	err = -ENOMEM;
 	if (!control || !space->heap)
 		goto out;
+	p->pid = getpid();
 	p->signal = create->stop_signal ? (int)create->stop_signal : SIGURG;
 	p->arena.port = p;
 	err = gca_arena_init(&p->arena, create->reserve, control, create->debug);
@@ -181,12 +183,12 @@ static u32 process_wants(struct gca_process *p)
 		flags |= GCARENA_WANT_COLLECT;
 	if (gca_scavenge_wanted(&p->arena)) {
 		flags |= GCARENA_WANT_SERVE;
-		pthread_mutex_lock(&p->lock);
-		if (!p->poke) {
-			p->poke = true;
+		if (!READ_ONCE(p->poke)) {
+			pthread_mutex_lock(&p->lock);
+			WRITE_ONCE(p->poke, true);
 			pthread_cond_signal(&p->pager);
+			pthread_mutex_unlock(&p->lock);
 		}
-		pthread_mutex_unlock(&p->lock);
 	}
 	return flags;
 }
@@ -401,7 +403,7 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 			req->flags = p->look;
 			break;
 		}
-		p->poke = false;
+		WRITE_ONCE(p->poke, false);
 		pthread_mutex_unlock(&p->lock);
 		n = process_runs_take(p, runs, room);
 		pthread_mutex_lock(&p->lock);

@@ -30,6 +30,7 @@
 #define GCA_SLICE_NS		500000
 #define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
 #define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
+#define GCA_KICK_WAIT		5000000		/* of a thread that allocates, ns */
 #define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
 #define GCA_AGE_LIMIT		60000000000ULL	/* of a paced cycle, ns; sanitizers are slow */
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
@@ -75,7 +76,7 @@ static void *gca_worker(void *arg)
 	while (!p->dying) {
 		WRITE_ONCE(p->asleep, p->asleep + 1);
 		smp_mb();	/* pairs with the one in gca_port_work() */
-		while (!p->dying && !(p->working && gca_work_there(&p->arena)))
+		while (!p->dying && !(p->working && p->busy < p->want && gca_work_there(&p->arena)))
 			pthread_cond_wait(&p->work, &p->lock);
 		WRITE_ONCE(p->asleep, p->asleep - 1);
 		if (p->dying)
@@ -118,15 +119,21 @@ static unsigned int gca_processors(void)
 	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned int)CPU_COUNT(&set);
 }
 
-/* Outside the stop.  Beyond what can be had, those there are will do. */
+/*
+ * How many are to help in this cycle?  What will be marked is about what was live at the
+ * end of the last one; to wake a thread for less costs more than it does.  Outside the
+ * stop.  Beyond what can be had, those there are will do.
+ */
 static void gca_crew_fill(struct gca_process *p)
 {
-	u64 live = atomic64_read(&p->arena.heap_live);
+	struct gca_arena *a = &p->arena;
+	u64 live = a->totals.cycles ? a->totals.live : (u64)atomic64_read(&a->heap_live);
 	unsigned int want = min_t(u64, live / GCA_HEAP_PER_WORKER, GCA_WORKERS_MAX);
 
 	want = min(want, gca_processors() - 1);
 	while (p->nr_workers < want && !gca_thread(&p->worker[p->nr_workers], gca_worker, p))
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
+	WRITE_ONCE(p->want, min(want, p->nr_workers));
 }
 
 void gca_port_run_workers(struct gca_arena *a, u64 until)
@@ -134,9 +141,13 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	struct gca_process *p = a->port;
 	bool did;
 
+	/* Stacks of threads that run: each does its own, stop.c. */
+	if (READ_ONCE(a->work) == GCA_WORK_ROOTS && !p->stopped)
+		return;
 	pthread_mutex_lock(&p->lock);
 	WRITE_ONCE(p->working, true);
-	pthread_cond_broadcast(&p->work);
+	if (p->want)
+		pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	for (;;) {
 		did = gca_work_slice(a, GCA_MARK_WORKER, GCA_SLICE_NS);
@@ -164,7 +175,7 @@ void gca_port_work(struct gca_arena *a)
 	struct gca_process *p = a->port;
 
 	smp_mb();	/* the work before asleep; pairs with the one in gca_worker() */
-	if (!READ_ONCE(p->asleep) || !READ_ONCE(p->working))
+	if (!READ_ONCE(p->asleep) || !READ_ONCE(p->working) || !READ_ONCE(p->want))
 		return;
 	pthread_mutex_lock(&p->lock);
 	pthread_cond_signal(&p->work);
@@ -349,7 +360,7 @@ static void gca_coordinate_once(struct gca_process *p)
 	WRITE_ONCE(p->coordinator_ns, (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec);
 	pthread_mutex_lock(&p->lock);
 	if (gca_scavenge_wanted(&p->arena)) {
-		p->poke = true;
+		WRITE_ONCE(p->poke, true);
 		pthread_cond_signal(&p->pager);
 	}
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
@@ -373,16 +384,39 @@ static void *gca_coordinator(void *arg)
 	return NULL;
 }
 
-/* gca_kick() - the trigger has been reached.  Return: false if the caller must collect */
+/* So far beyond its trigger that whoever allocates had better wait for the cycle. */
+static bool gca_beyond(struct gca_arena *a)
+{
+	u64 live = atomic64_read(&a->heap_live), trigger = READ_ONCE(a->heap_trigger);
+
+	return gca_cycle_wanted(a) && live > trigger && live - trigger > trigger / 2;
+}
+
+/*
+ * gca_kick() - the trigger has been reached; within a call
+ *
+ * The coordinator has to be given a processor before it can stop those who allocate on all
+ * of them.  So they wait a while, and the heap stays near its goal.  Not for long: the
+ * caller may hold what the pager waits for, the loader's lock.
+ *
+ * Return: false if the caller must collect.
+ */
 bool gca_kick(struct gca_process *p)
 {
+	u64 until;
+
 	if (!READ_ONCE(p->looks))
 		return false;	/* its library looks after the roots first */
-	if (READ_ONCE(p->kicked))
+	if (READ_ONCE(p->kicked) && !gca_beyond(&p->arena))
 		return true;
+	until = gca_port_now() + GCA_KICK_WAIT;
 	pthread_mutex_lock(&p->lock);
-	WRITE_ONCE(p->kicked, true);
-	pthread_cond_signal(&p->wanted);
+	if (!p->kicked && gca_cycle_wanted(&p->arena)) {
+		WRITE_ONCE(p->kicked, true);
+		pthread_cond_signal(&p->wanted);
+	}
+	while (!p->dying && gca_beyond(&p->arena) && gca_port_now() < until)
+		gca_wait(p, &p->gate, GCA_KICK_WAIT);
 	pthread_mutex_unlock(&p->lock);
 	return true;
 }

@@ -158,11 +158,13 @@ static u64 *known_page(struct gca_arena *a, u64 src, size_t bytes)
  * at most up to the first bad page, and a short copy is a bad one.  A sandbox
  * may forbid it: then by words.  @bytes is a multiple of 8.
  */
-static int copy(void *dst, u64 src, size_t bytes)
+static int copy(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 {
 	struct iovec to = { dst, bytes };
 	struct iovec from = { (void *)(uintptr_t)src, bytes };
-	ssize_t n = syscall(SYS_process_vm_readv, getpid(), &to, 1UL, &from, 1UL, 0UL);
+	struct gca_process *p = a->port;
+	ssize_t n = syscall(SYS_process_vm_readv, p ? p->pid : getpid(), &to, 1UL, &from, 1UL, 0UL);
+
 
 	if (n == (ssize_t)bytes)
 		return 0;
@@ -181,7 +183,7 @@ GCA_WEAK int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes
 		copy_words(dst, src, bytes);
 		return 0;
 	}
-	err = copy(dst, src, bytes);
+	err = copy(a, dst, src, bytes);
 	if (!err && known)
 		*known = src >> 12;
 	return err;
@@ -197,7 +199,7 @@ void gca_port_page(struct gca_page *page)
 
 /*
  * Roots: a range may be gone, because a thread that is not attached unloads a library,
- * even while it is read.  One system call a page, for those who read whole ranges in a
+ * even while it is read.  Some pages a system call, for those who read whole ranges in a
  * stop.
  */
 GCA_WEAK int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
@@ -205,19 +207,24 @@ GCA_WEAK int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size
 	struct gca_process *p = a->port;
 	struct gca_page *page = gca_my_page;
 	u64 start = src & ~4095ULL;
-	int err;
+	int err = 0;
 
 	if (!p || !page || !READ_ONCE(p->stopped))
-		return copy(dst, src, bytes);
-	if (page->stop != p->nr_stops || page->start != start) {
-		page->start = 0;
-		err = copy(page->word, start, sizeof(page->word));
-		if (err)
-			return err;
+		return copy(a, dst, src, bytes);
+	if (page->stop != p->nr_stops || start - page->start >= page->n) {
 		page->stop = p->nr_stops;
 		page->start = start;
+		page->n = sizeof(page->word);
+		if (copy(a, page->word, start, page->n)) {
+			page->n = 4096;
+			err = copy(a, page->word, start, page->n);
+		}
+		if (err) {
+			page->n = 0;
+			return err;
+		}
 	}
-	memcpy(dst, page->word + (src - start) / 8, bytes);
+	memcpy(dst, page->word + (src - page->start) / 8, bytes);
 	return 0;
 }
 

@@ -56,16 +56,17 @@ struct gca_member {
 
 enum { GCA_RUNS, GCA_WANTED, GCA_ASLEEP };
 
-/** struct gca_page - what a thread of ours has read of a root, in stop number @stop */
+/** struct gca_page - @n bytes at @start of a root, as a thread of ours read it in stop @stop */
 struct gca_page {
-	u64 stop, start;
-	u64 word[512];
+	u64 stop, start, n;
+	u64 word[2048];
 };
 
 /**
  * struct gca_process - an arena of this backend
  * @arena: the core's
  * @next_id: of mutators, under @lock
+ * @pid: of the process that opened it
  * @signal: that stops threads
  * @arrived: threads that became held while wanted; the stopper sleeps on it
  * @stopped: the world is; written by the stopper alone, as is
@@ -88,11 +89,12 @@ struct gca_page {
  * @coordinator: a thread; @worker: others, @nr_workers of them; @has_coordinator
  * @coordinator_ns: processor time of the former
  * @working: gca_port_run_workers() runs; also read without, as
- * @asleep: workers that wait for work
+ * @want: workers that are to help, and
+ * @asleep: those that wait for work
  * @busy: workers at work
  * @serving: a thread is in SERVE
  * @looks: it promised to look after the plain roots; also read without
- * @poke: it has something to look at
+ * @poke: it has something to look at; also read without
  * @look: GCARENA_SERVE_* that is asked for, 0: nothing
  * @look_given: it has been told
  * @look_changed: its answer
@@ -103,6 +105,7 @@ struct gca_page {
 struct gca_process {
 	struct gca_arena arena;
 	u32 next_id;
+	int pid;
 	int signal;
 	u32 arrived;
 	bool stopped;
@@ -121,7 +124,7 @@ struct gca_process {
 	unsigned int nr_workers;
 	u64 coordinator_ns;
 	bool working;
-	unsigned int asleep, busy;
+	unsigned int want, asleep, busy;
 	bool serving, looks, poke;
 	u32 look;
 	bool look_given, look_changed;
