@@ -10,10 +10,10 @@
  *
  * How much: what the heap will not need before the next cycle ends, plus ten
  * per cent (Go's retainExtraPercent).  A heap that went beyond its goal before its
- * last cycles began will do so again; after a cycle that the program asked for, all goes.  When: a heap that stays just above that
- * would give back each 64 KiB that it frees, and fault them in again; so nothing
- * goes before there is a batch, then all of it.  Go's background pace and the
- * memory limit's urgency belong to the pacer.
+ * last cycles began will do so again; after a cycle that the program asked for, all
+ * goes.  When: a heap that stays just above that would give back each 64 KiB that it
+ * frees, and fault them in again; so nothing goes before there is a batch, then all of
+ * it.  Go's background pace and the memory limit's urgency belong to the pacer.
  */
 #include "cycle.h"
 #include "pageheap.h"
