@@ -79,6 +79,12 @@ struct gca_backend {
 extern const struct gca_backend gcl_backend_kernel;
 extern const struct gca_backend gcl_backend_process;
 
+/*
+ * All signals but the one by which the C library changes the user of all threads at once:
+ * setuid() waits for every thread, and its handler makes one system call.
+ */
+#define GCL_ALL_SIGNALS	(~0ULL & ~(1ULL << (33 - 1)))
+
 /* Remember why a call fails, for gca_strerror(). */
 void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
 

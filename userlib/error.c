@@ -75,11 +75,11 @@ uint64_t gcl_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 }
 
-/* Raw system calls: the C library would leave its own signals open. */
+/* Raw system calls: the C library would leave all its own signals open. */
 struct gcl_signals gcl_block(void)
 {
 	struct gcl_signals old = { 0 };
-	uint64_t all = ~0ULL;
+	uint64_t all = GCL_ALL_SIGNALS;
 
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old.set, sizeof(all));
 	return old;

@@ -97,6 +97,7 @@ struct gcl_ranges {
  * @adds: dlpi_adds when @found was made; @subs, @found_once likewise
  * @looked_adds: dlpi_adds at the last GCARENA_SERVE_REFRESH; belongs to who serves
  * @compared: answers to GCARENA_SERVE_COMPARE
+ * @serving: threads in gca_serve(); gca_close() waits for them
  * @pager: the pager thread
  * @trace: figures at the end of the last cycle told; @trace_busy protects it
  * @trace_heap: bytes in spans when the next one was about to begin
@@ -123,6 +124,7 @@ struct gca_arena {
 	bool found_once;
 	uint64_t looked_adds;
 	uint32_t compared;
+	uint32_t serving;
 	bool has_pager;
 	pthread_t pager;
 	uint32_t trace_busy;

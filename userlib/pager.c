@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -82,7 +83,9 @@ int gca_serve(struct gca_arena *a, unsigned int flags)
 		return gcl_fail(EINVAL, "gca_serve: flags %#x are not known", flags);
 	if (gcl_dead(a))
 		return -1;
+	__atomic_add_fetch(&a->serving, 1, __ATOMIC_SEQ_CST);
 	err = serve(a, flags);
+	__atomic_sub_fetch(&a->serving, 1, __ATOMIC_RELEASE);
 	if (err == -EBUSY)
 		return gcl_fail(EBUSY, "gca_serve: another thread serves; open the arena with GCA_NO_PAGER");
 	return err ? gcl_fail(-err, "gca_serve: %s", strerror(-err)) : 0;
@@ -125,4 +128,6 @@ void gcl_pager_stop(struct gca_arena *a)
 	if (a->has_pager)
 		pthread_join(a->pager, NULL);
 	a->has_pager = false;
+	while (__atomic_load_n(&a->serving, __ATOMIC_ACQUIRE))
+		sched_yield();
 }

@@ -103,7 +103,7 @@ static GCL_UNWATCHED void chain(int sig, siginfo_t *info, void *context)
 {
 	struct gcl_action *p = &gcl_previous[sig];
 	union gcl_handler handler = p->handler;
-	const uint64_t all = ~0ULL;
+	const uint64_t all = GCL_ALL_SIGNALS;
 	ucontext_t *uc = context;
 	uint64_t mask;
 
@@ -137,9 +137,12 @@ static GCL_UNWATCHED void on_signal(int sig, siginfo_t *info, void *context)
 /* The end of a counted section that a stop waits for. */
 void gca_park_slow(struct gca_mutator *pub)
 {
+	struct gcl_signals sigs;
 	int saved = errno;
 
+	sigs = gcl_block();
 	park((struct gcl_mutator *)pub);
+	gcl_restore(sigs);
 	errno = saved;
 }
 
@@ -153,7 +156,7 @@ int gcl_stop_install(int sig)
 		.handler.info = on_signal,
 		.flags = SA_SIGINFO | SA_RESTART | GCL_SA_RESTORER,
 		.restorer = gcl_restorer,
-		.mask = ~0ULL,
+		.mask = GCL_ALL_SIGNALS,
 	};
 	struct gcl_signals sigs = gcl_block();
 	uint64_t bit = 1ULL << (sig - 1);

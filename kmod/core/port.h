@@ -159,8 +159,8 @@ int gca_port_backoff(struct gca_arena *a, u64 ns);
  * @m: thread; whoever calls has claimed its root job
  * @s: zeroed
  *
- * Return: 0; -EAGAIN if they cannot be read just now; -ESRCH if the thread is on
- * its way out, runs no user code any more, and has no roots.
+ * Return: 0; -EAGAIN if they cannot be read just now, -EIO if never; -ESRCH if the thread
+ * is on its way out, runs no user code any more, and has no roots.
  */
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s);
 

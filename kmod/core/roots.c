@@ -312,6 +312,8 @@ static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
 
 	gca_grey_conservative(w, &newborn, 1);
 	err = gca_port_stack(w->arena, m, &s);
+	if (err == -EIO)
+		gca_cycle_void(w->arena, GCARENA_VOID_UNREADABLE);
 	if (err)
 		return err == -ESRCH ? 0 : -EAGAIN;
 	err = scan_stack(w, m, &s);

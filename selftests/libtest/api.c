@@ -163,6 +163,62 @@ static void ends_without_detaching(void)
 	gca_close(a);
 }
 
+/* The C library has each thread change its user, ours too, and waits for them. */
+static void changes_its_user(void)
+{
+	struct gca_arena *a = open_arena();
+	int i;
+
+	alarm(60);
+	for (i = 0; i < 20; i++) {
+		CHECK(!setgid(getgid()) && !setuid(getuid()));
+		CHECK(!gca_collect(a, i % 2 ? 0 : GCA_COLLECT_ASYNC));
+	}
+	alarm(0);
+	gca_close(a);
+}
+
+#ifndef __SANITIZE_THREAD__	/* see created_threads() */
+static void *allocates(struct gca_mutator *m, void *arg)
+{
+	(void)arg;
+	for (;;) {
+		pthread_testcancel();
+		gca_alloc_noscan(m, 4096);
+	}
+	return NULL;
+}
+
+/* Wherever it waits in an allocation, it is not cancelled there. */
+static void cancelled_while_it_allocates(void)
+{
+	struct gca_arena *a = open_arena();
+	pthread_t t[3];
+	void *ret;
+	int i, j;
+
+	alarm(60);
+	for (i = 0; i < 10; i++) {
+		for (j = 0; j < 3; j++)
+			CHECK(!gca_thread_create(a, &t[j], NULL, allocates, NULL));
+		usleep(5000);
+		for (j = 0; j < 3; j++)
+			pthread_cancel(t[j]);
+		for (j = 0; j < 3; j++) {
+			pthread_join(t[j], &ret);
+			CHECK(ret == PTHREAD_CANCELED);
+		}
+		CHECK(threads(a) == 0 && !gca_collect(a, 0));
+	}
+	alarm(0);
+	gca_close(a);
+}
+#else
+static void cancelled_while_it_allocates(void)
+{
+}
+#endif
+
 static void created_threads(void)
 {
 	struct gca_arena *a = open_arena();
@@ -348,6 +404,8 @@ int main(void)
 	RUN(whose_mutator);
 	RUN(ends_without_detaching);
 	RUN(created_threads);
+	RUN(changes_its_user);
+	RUN(cancelled_while_it_allocates);
 	RUN(fibers);
 	RUN(argument_is_held);
 	RUN(default_arena_again);

@@ -142,10 +142,10 @@ static void process_close(struct gca_space *space, int child)
 static int process_attach(struct gca_space *space, struct gcarena_attach *req,
 			  struct gcarena_mutator **area)
 {
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 	int err = gca_member_attach(gca_process_of(space), req, area);
 
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
@@ -153,13 +153,13 @@ static int process_attach(struct gca_space *space, struct gcarena_attach *req,
 static int process_detach(struct gca_space *space, uint32_t id, struct gcarena_mutator *area,
 			  size_t size)
 {
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 	struct gca_member *m = gca_member_mine(gca_process_of(space), id);
 	int err = m ? gca_member_detach(m) : -EPERM;
 
 	(void)area;
 	(void)size;
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
@@ -179,7 +179,7 @@ static u32 process_wants(struct gca_process *p)
 {
 	u32 flags = 0;
 
-	if (gca_cycle_wanted(&p->arena) && !gca_kick(p))
+	if (gca_cycle_wanted(&p->arena) && !gca_kick(p, true))
 		flags |= GCARENA_WANT_COLLECT;
 	if (gca_scavenge_wanted(&p->arena)) {
 		flags |= GCARENA_WANT_SERVE;
@@ -197,22 +197,25 @@ static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 {
 	struct gca_process *p = gca_process_of(space);
 	struct gca_member *m = gca_member_mine(p, req->id);
-	int err;
+	int err, cancel;
 
 	if (!m)
 		return -EPERM;
+	/* As gca_call_begin(), but the library has blocked the signals. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	gca_call_enter();
 	err = gca_refill(&m->core, req->span_class, &req->count, &req->flags);
 	req->flags &= ~(GCARENA_WANT_COLLECT | GCARENA_WANT_SERVE);
 	req->flags |= process_wants(p);
 	gca_call_leave();
+	pthread_setcancelstate(cancel, NULL);
 	return err;
 }
 
 static int process_large(struct gca_space *space, struct gcarena_large *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 	struct gca_member *m = gca_member_mine(p, req->id);
 	u32 flags = 0;
 	int err = -EPERM;
@@ -227,49 +230,49 @@ static int process_large(struct gca_space *space, struct gcarena_large *req)
 		flags &= ~(GCARENA_WANT_COLLECT | GCARENA_WANT_SERVE);
 		req->flags = flags | process_wants(p);
 	}
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
 static int process_settle(struct gca_space *space, struct gcarena_settle *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 	struct gca_member *m = gca_member_mine(p, req->id);
 	int err = m ? gca_settle(&m->core) : -EPERM;
 
 	if (!err)
 		req->flags = process_wants(p);
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
 static int process_layout(struct gca_space *space, struct gcarena_layout *req)
 {
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 	u32 id = 0;
 	int err;
 
 	err = gca_layout_add(&gca_process_of(space)->arena, req->elem_size,
 			     (const u64 *)(uintptr_t)req->bitmap, &id);
 	req->id = id;
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
 static int process_roots(struct gca_space *space, struct gcarena_roots *req)
 {
-	struct gca_signals sigs;
+	struct gca_call call;
 	int err;
 
 	if (req->nr_add > GCARENA_ROOTS_PER_CALL || req->nr_del > GCARENA_ROOTS_PER_CALL ||
 	    (!req->nr_add && req->add) || (!req->nr_del && req->del))
 		return -EINVAL;
-	sigs = gca_call_begin();
+	call = gca_call_begin();
 	err = gca_roots_update(&gca_process_of(space)->arena,
 			       (const struct gcarena_range *)(uintptr_t)req->add, req->nr_add,
 			       (const struct gcarena_range *)(uintptr_t)req->del, req->nr_del);
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
@@ -284,24 +287,24 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 		.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED,
 		.timeout_ns = req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT,
 	};
-	struct gca_signals sigs;
+	struct gca_call call;
 	int err = 0;
 
 	if (req->flags & GCARENA_COLLECT_UNTIL_MARKING)
 		order.until = GCA_UNTIL_MARKING;
 	else if (req->flags & GCARENA_COLLECT_UNTIL_MARKED)
 		order.until = GCA_UNTIL_MARKED;
-	sigs = gca_call_begin();
+	call = gca_call_begin();
 	if (req->flags & GCARENA_COLLECT_ASYNC) {
 		/* Or the next call that answers says GCARENA_WANT_COLLECT. */
 		WRITE_ONCE(p->arena.heap_trigger, 0);
-		gca_kick(p);
+		gca_kick(p, false);
 	} else {
 		err = gca_request(p, &order, req);
 		req->result = req->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
 		req->blame = (u32)READ_ONCE(p->blame);
 	}
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
@@ -309,7 +312,7 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 {
 	struct gca_process *p = gca_process_of(space);
 	struct gca_arena *a = &p->arena;
-	struct gca_signals sigs;
+	struct gca_call call;
 	bool asked;
 
 	if (req->mask & ~GCARENA_CONFIG_ALL)
@@ -321,7 +324,7 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 	if ((req->mask & GCARENA_CONFIG_DEBUG) && (req->debug & ~(u64)GCARENA_DEBUG_ALL))
 		return -EINVAL;
 	/* Not within a cycle: a debug switch holds for a whole one. */
-	sigs = gca_call_begin();
+	call = gca_call_begin();
 	pthread_mutex_lock(&p->cycle_lock);
 	if (req->mask & GCARENA_CONFIG_PERCENT)
 		WRITE_ONCE(a->percent, req->percent);
@@ -340,14 +343,14 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 	req->heap_min = a->heap_min;
 	req->debug = a->debug;
 	pthread_mutex_unlock(&p->cycle_lock);
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return 0;
 }
 
 static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 	int err = gca_stats_sync(&p->arena);
 
 	if (!err) {
@@ -357,7 +360,7 @@ static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 		req->workers = READ_ONCE(p->nr_workers) + 1;
 		req->coordinator_ns = READ_ONCE(p->coordinator_ns);
 	}
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 
@@ -425,12 +428,12 @@ static int process_serve(struct gca_space *space, struct gcarena_serve *req)
 {
 	const u32 known = GCARENA_SERVE_NOWAIT | GCARENA_SERVE_LOOKS | GCARENA_SERVE_CHANGED;
 	struct gca_process *p = gca_process_of(space);
-	struct gca_signals sigs;
+	struct gca_call call;
 	int err;
 
 	if (req->nr_runs > GCARENA_SERVE_RUNS || req->flags & ~known)
 		return -EINVAL;
-	sigs = gca_call_begin();
+	call = gca_call_begin();
 	pthread_mutex_lock(&p->lock);
 	err = p->serving ? -EBUSY : 0;
 	if (!err) {
@@ -446,7 +449,7 @@ static int process_serve(struct gca_space *space, struct gcarena_serve *req)
 		p->serving = false;
 		pthread_mutex_unlock(&p->lock);
 	}
-	gca_call_end(sigs);
+	gca_call_end(call);
 	return err;
 }
 

@@ -29,8 +29,10 @@
 
 #define GCA_SLICE_NS		500000
 #define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
+#define GCA_LOOK_AGAIN		50000
 #define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
 #define GCA_KICK_WAIT		5000000		/* of a thread that allocates, ns */
+#define GCA_YIELDS		100
 #define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
 #define GCA_AGE_LIMIT		60000000000ULL	/* of a paced cycle, ns; sanitizers are slow */
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
@@ -121,19 +123,14 @@ static unsigned int gca_processors(void)
 
 /*
  * How many are to help in this cycle?  What will be marked is about what was live at the
- * end of the last one; to wake a thread for less costs more than it does.  Outside the
- * stop.  Beyond what can be had, those there are will do.
+ * end of the last one; to wake a thread for less costs more than it does.
  */
-static void gca_crew_fill(struct gca_process *p)
+static void gca_crew_want(struct gca_process *p)
 {
 	struct gca_arena *a = &p->arena;
 	u64 live = a->totals.cycles ? a->totals.live : (u64)atomic64_read(&a->heap_live);
-	unsigned int want = min_t(u64, live / GCA_HEAP_PER_WORKER, GCA_WORKERS_MAX);
 
-	want = min(want, gca_processors() - 1);
-	while (p->nr_workers < want && !gca_thread(&p->worker[p->nr_workers], gca_worker, p))
-		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
-	WRITE_ONCE(p->want, min(want, p->nr_workers));
+	WRITE_ONCE(p->want, min_t(u64, live / GCA_HEAP_PER_WORKER, p->nr_workers));
 }
 
 void gca_port_run_workers(struct gca_arena *a, u64 until)
@@ -155,8 +152,9 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 		    gca_port_now() > until)
 			break;
 		pthread_mutex_lock(&p->lock);
-		if (!did && p->busy)
-			gca_wait(p, &p->idle, GCA_LOOK_UP);
+		/* Busy, or a thread that scans its own stack, whom nothing tells us of. */
+		if (!did)
+			gca_wait(p, &p->idle, p->busy ? GCA_LOOK_UP : GCA_LOOK_AGAIN);
 		pthread_mutex_unlock(&p->lock);
 	}
 	/*
@@ -348,7 +346,7 @@ static void gca_coordinate_once(struct gca_process *p)
 		WRITE_ONCE(p->kicked, false);
 	pthread_mutex_unlock(&p->lock);
 	gca_members_reap(p);
-	gca_crew_fill(p);
+	gca_crew_want(p);
 	pthread_mutex_lock(&p->cycle_lock);
 	/* A paced one that somebody else's cycle has made unnecessary is done. */
 	if (o.forced || gca_cycle_wanted(&p->arena)) {
@@ -359,6 +357,7 @@ static void gca_coordinate_once(struct gca_process *p)
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	WRITE_ONCE(p->coordinator_ns, (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec);
 	pthread_mutex_lock(&p->lock);
+	WRITE_ONCE(p->late, false);
 	if (gca_scavenge_wanted(&p->arena)) {
 		WRITE_ONCE(p->poke, true);
 		pthread_cond_signal(&p->pager);
@@ -389,25 +388,28 @@ static bool gca_beyond(struct gca_arena *a)
 {
 	u64 live = atomic64_read(&a->heap_live), trigger = READ_ONCE(a->heap_trigger);
 
-	return gca_cycle_wanted(a) && live > trigger && live - trigger > trigger / 2;
+	return trigger && gca_cycle_wanted(a) && live > trigger && live - trigger > trigger / 2;
 }
 
 /*
  * gca_kick() - the trigger has been reached; within a call
+ * @wait: if it is far behind
  *
  * The coordinator has to be given a processor before it can stop those who allocate on all
- * of them.  So they wait a while, and the heap stays near its goal.  Not for long: the
- * caller may hold what the pager waits for, the loader's lock.
+ * of them.  So they wait a while, and the heap stays near its goal.  Not for long, and not
+ * again for the same cycle: the caller may hold what the pager waits for, the loader's
+ * lock, or some thread cannot be stopped.
  *
  * Return: false if the caller must collect.
  */
-bool gca_kick(struct gca_process *p)
+bool gca_kick(struct gca_process *p, bool wait)
 {
 	u64 until;
 
 	if (!READ_ONCE(p->looks))
 		return false;	/* its library looks after the roots first */
-	if (READ_ONCE(p->kicked) && !gca_beyond(&p->arena))
+	wait = wait && !READ_ONCE(p->late) && gca_beyond(&p->arena);
+	if (READ_ONCE(p->kicked) && !wait)
 		return true;
 	until = gca_port_now() + GCA_KICK_WAIT;
 	pthread_mutex_lock(&p->lock);
@@ -415,8 +417,13 @@ bool gca_kick(struct gca_process *p)
 		WRITE_ONCE(p->kicked, true);
 		pthread_cond_signal(&p->wanted);
 	}
-	while (!p->dying && gca_beyond(&p->arena) && gca_port_now() < until)
+	while (wait && !p->dying && gca_beyond(&p->arena)) {
+		if (gca_port_now() >= until) {
+			WRITE_ONCE(p->late, true);
+			break;
+		}
 		gca_wait(p, &p->gate, GCA_KICK_WAIT);
+	}
 	pthread_mutex_unlock(&p->lock);
 	return true;
 }
@@ -427,13 +434,15 @@ int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena
 	struct gca_request r = { .order = *o }, **at;
 
 	pthread_mutex_lock(&p->lock);
+	if (p->dying) {
+		pthread_mutex_unlock(&p->lock);
+		return -ESRCH;
+	}
 	for (at = &p->requests; *at; at = &(*at)->next)
 		;
 	*at = &r;
 	pthread_cond_signal(&p->wanted);
-	while (!r.done && !p->dying)
-		pthread_cond_wait(&p->done, &p->lock);
-	/* The coordinator has all requests answered before it ends. */
+	/* The coordinator answers all requests before it ends. */
 	while (!r.done)
 		pthread_cond_wait(&p->done, &p->lock);
 	pthread_mutex_unlock(&p->lock);
@@ -450,7 +459,7 @@ int gca_crew_start(struct gca_process *p)
 	pthread_cond_t *cond[] = { &p->wanted, &p->work, &p->idle, &p->done, &p->gate, &p->pager,
 				   &p->looked };
 	pthread_condattr_t attr;
-	unsigned int i;
+	unsigned int i, want;
 	int err;
 
 	pthread_mutex_init(&p->lock, NULL);
@@ -462,13 +471,22 @@ int gca_crew_start(struct gca_process *p)
 	pthread_condattr_destroy(&attr);
 	err = gca_thread(&p->coordinator, gca_coordinator, p);
 	p->has_coordinator = !err;
+	/*
+	 * Now, and not when they are wanted: then who waits for the coordinator may be in a
+	 * handler that has interrupted pthread_create().  Beyond what can be had, those there
+	 * are will do.
+	 */
+	want = min(gca_processors() - 1, (unsigned int)GCA_WORKERS_MAX);
+	while (!err && p->nr_workers < want &&
+	       !gca_thread(&p->worker[p->nr_workers], gca_worker, p))
+		p->nr_workers++;
 	return err;
 }
 
 /* gca_crew_end() - from here on all that is asked for fails, and the running cycle */
 void gca_crew_end(struct gca_process *p)
 {
-	struct gca_signals sigs = gca_call_begin();
+	struct gca_call call = gca_call_begin();
 
 	pthread_mutex_lock(&p->lock);
 	WRITE_ONCE(p->dying, true);
@@ -479,7 +497,7 @@ void gca_crew_end(struct gca_process *p)
 	pthread_cond_broadcast(&p->pager);
 	pthread_cond_broadcast(&p->looked);
 	pthread_mutex_unlock(&p->lock);
-	gca_call_end(sigs);
+	gca_call_end(call);
 }
 
 void gca_crew_join(struct gca_process *p)
@@ -516,8 +534,15 @@ void gca_port_gate_wake(struct gca_arena *a)
 
 void gca_port_quiesce(struct gca_arena *a)
 {
-	while (atomic_read_acquire(&a->ops))
-		sched_yield();
+	const struct timespec nap = { 0, GCA_LOOK_AGAIN };
+	unsigned int i;
+
+	/* Not for ever: with SCHED_FIFO who is to end one may never run. */
+	for (i = 0; atomic_read_acquire(&a->ops); i++)
+		if (i < GCA_YIELDS)
+			sched_yield();
+		else
+			nanosleep(&nap, NULL);
 }
 
 bool gca_port_relax(struct gca_arena *a)

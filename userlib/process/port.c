@@ -23,13 +23,6 @@
 
 #define GCA_WEAK	__attribute__((__weak__))
 
-/*
- * Blocks of this size come from mmap: a span may be needed by a signal handler
- * that has interrupted malloc, and span metadata is the only thing the core
- * allocates on that path.
- */
-#define GCA_MMAP_MIN	4096
-
 unsigned int gca_warnings;
 
 static void gca_complain(const char *prefix, const char *fmt, va_list ap)
@@ -99,9 +92,13 @@ static bool gca_must_fail(void)
 #endif
 
 #if defined(GCA_ASAN) || defined(GCA_TSAN)
-#define gca_by_mmap(bytes)	false	/* the sanitizers watch malloc's blocks */
+#define GCA_BY_MMAP	false	/* the sanitizers watch malloc's blocks */
 #else
-#define gca_by_mmap(bytes)	((bytes) >= GCA_MMAP_MIN)
+/*
+ * A handler that has interrupted malloc may allocate, and so collect: and then neither it nor
+ * the coordinator, for which it waits, may need malloc's locks.
+ */
+#define GCA_BY_MMAP	true
 #endif
 
 GCA_WEAK void *gca_port_zalloc(struct gca_arena *a, size_t bytes)
@@ -111,7 +108,7 @@ GCA_WEAK void *gca_port_zalloc(struct gca_arena *a, size_t bytes)
 	(void)a;
 	if (gca_must_fail())
 		return NULL;
-	if (!gca_by_mmap(bytes))
+	if (!GCA_BY_MMAP)
 		return calloc(1, bytes);
 	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
@@ -122,7 +119,7 @@ GCA_WEAK void gca_port_free(struct gca_arena *a, void *p, size_t bytes)
 	(void)a;
 	if (!p)
 		return;
-	if (!gca_by_mmap(bytes))
+	if (!GCA_BY_MMAP)
 		free(p);
 	else
 		munmap(p, bytes);
@@ -197,6 +194,13 @@ void gca_port_page(struct gca_page *page)
 	gca_my_page = page;
 }
 
+/** gca_port_page_forget() - what the calling thread has read may be old */
+void gca_port_page_forget(void)
+{
+	if (gca_my_page)
+		gca_my_page->n = 0;
+}
+
 /*
  * Roots: a range may be gone, because a thread that is not attached unloads a library,
  * even while it is read.  Some pages a system call, for those who read whole ranges in a
@@ -261,10 +265,11 @@ bool gca_mapping_of(u64 addr, u64 *lo, u64 *hi)
 	ssize_t n, i;
 	int fd;
 
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	/* Not by open() and the like: they end a thread that has been cancelled. */
+	fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	while (!found && (n = read(fd, buf, sizeof(buf))) > 0) {
+	while (!found && (n = syscall(SYS_read, fd, buf, sizeof(buf))) > 0) {
 		for (i = 0; i < n && !found; i++) {
 			char c = buf[i];
 
@@ -281,7 +286,7 @@ bool gca_mapping_of(u64 addr, u64 *lo, u64 *hi)
 			}
 		}
 	}
-	close(fd);
+	syscall(SYS_close, fd);
 	*lo = bound[0];
 	*hi = bound[1];
 	return found;

@@ -44,6 +44,7 @@
 #include <unistd.h>
 
 #include "world.h"
+#include "../backend.h"
 
 #define GCA_RED_ZONE	128
 #define GCA_STACK_MAX	(8ULL << 20)	/* of an unknown stack, in bytes */
@@ -71,11 +72,11 @@ static GCA_UNWATCHED long gca_futex(u32 *word, int op, u32 value, const struct t
 
 /* --------------------------------------------------------------- signals, calls */
 
-/* Raw, so that the C library's own signals are blocked, too. */
+/* Raw: the C library would leave all its own signals open. */
 struct gca_signals gca_signals_block(void)
 {
 	struct gca_signals old = { 0 };
-	u64 all = U64_MAX;
+	u64 all = GCL_ALL_SIGNALS;
 
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old.set, sizeof(all));
 	return old;
@@ -133,6 +134,7 @@ GCA_UNWATCHED noinline void gca_call_enter(void)
 /* Held: until nobody wants that, and its stack has been captured. */
 static GCA_UNWATCHED noinline void gca_hold(struct gca_member *m)
 {
+	int saved = errno;
 	u32 wanted;
 
 	WRITE_ONCE(m->busy, 1);
@@ -152,11 +154,13 @@ static GCA_UNWATCHED noinline void gca_hold(struct gca_member *m)
 #endif
 	}
 	smp_store_release(&m->busy, 0);
+	errno = saved;
 }
 
 static GCA_UNWATCHED bool gca_may_go(const struct gca_member *m)
 {
-	return READ_ONCE(m->closed) || (!READ_ONCE(m->wanted) && !READ_ONCE(m->core.owes));
+	/* acquire: as in gca_hold() */
+	return READ_ONCE(m->closed) || (!smp_load_acquire(&m->wanted) && !READ_ONCE(m->core.owes));
 }
 
 /* The opposite of gca_call_enter(): see the top. */
@@ -196,24 +200,6 @@ GCA_UNWATCHED void gca_park(void)
 	gca_call_leave();
 }
 
-/*
- * A request begins: the core's locks are not for handlers, which may allocate.  Also for
- * threads that are not attached.
- */
-struct gca_signals gca_call_begin(void)
-{
-	struct gca_signals old = gca_signals_block();
-
-	gca_call_enter();
-	return old;
-}
-
-void gca_call_end(struct gca_signals old)
-{
-	gca_call_leave();
-	gca_signals_restore(old);
-}
-
 /* -------------------------------------------------------------- attach and detach */
 
 /* A forked child has its parent's list, and nobody who would let it go. */
@@ -222,7 +208,8 @@ static void gca_forget_all(void)
 	gca_mine = NULL;
 }
 
-static void gca_at_fork(void)
+/* At load: before whatever else may open an arena in a child. */
+static __attribute__((__constructor__)) void gca_at_fork(void)
 {
 	pthread_atfork(NULL, NULL, gca_forget_all);
 }
@@ -243,7 +230,7 @@ static void gca_forget_closed(void)
 	struct gca_member **p = &gca_mine, *m;
 
 	while ((m = *p)) {
-		if (smp_load_acquire(&m->closed)) {
+		if (smp_load_acquire(&m->closed) == GCA_CLOSED) {
 			*p = m->sibling;
 			munmap(m, GCA_MEMBER_BYTES);
 		} else {
@@ -294,7 +281,6 @@ void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
 int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 		      struct gcarena_mutator **area)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	u32 nr = req->nr_slots ? req->nr_slots : GCARENA_SLOTS_MAX;
 	struct gca_member *m;
 	size_t bytes;
@@ -303,7 +289,6 @@ int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 	BUILD_BUG_ON(sizeof(struct gca_member) > GCA_MEMBER_BYTES);
 	if (nr < GCARENA_SLOTS_MIN || nr > GCARENA_SLOTS_MAX)
 		return -EINVAL;
-	pthread_once(&once, gca_at_fork);
 	gca_forget_closed();
 	if (gca_is_attached(p))
 		return -EEXIST;
@@ -410,11 +395,12 @@ void gca_members_close(struct gca_process *p)
 			munmap(member, GCA_MEMBER_BYTES);
 			continue;
 		}
-		/* Its thread, if it lives, gives it back.  See gca_forget_closed(). */
-		smp_store_release(&member->closed, 1);
+		smp_store_release(&member->closed, GCA_CLOSING);
 		smp_mb();	/* pairs with the one in gca_hold() */
 		while (smp_load_acquire(&member->busy))
 			sched_yield();
+		/* The last look: its thread, if it lives, gives it back. */
+		smp_store_release(&member->closed, GCA_CLOSED);
 	}
 }
 
@@ -507,9 +493,11 @@ void gca_port_start(struct gca_arena *a)
  * On the alternate signal stack, which may have been set after the attach, or on
  * one of the program's own making: to the end of it or its mapping, as the module
  * does, and the thread's own stack from where it is parked or as far as it has grown.
+ *
+ * Return: 0, or -EIO if nobody knows what it is on.
  */
-static void gca_other_stack(struct gca_arena *a, const struct gca_mutator *m, u64 sp,
-			    struct gca_stack *s)
+static int gca_other_stack(struct gca_arena *a, const struct gca_mutator *m, u64 sp,
+			   struct gca_stack *s)
 {
 	const struct gcarena_range *r = gca_roots_stack(a, sp);
 	u64 start = ALIGN_DOWN(sp - GCA_RED_ZONE, 8UL), lo, hi;
@@ -523,19 +511,23 @@ static void gca_other_stack(struct gca_arena *a, const struct gca_mutator *m, u6
 		gca_stack_add(s, start, min_t(u64, start + GCA_STACK_MAX, hi));
 	else if (sp >= m->altstack_lo && sp < m->altstack_hi)
 		gca_stack_add(s, start, m->altstack_hi);	/* no /proc here */
+	else
+		return -EIO;
+	return 0;
 }
 
 int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	struct gca_member *member = gca_member_of(m);
+	int err = 0;
 
 	if (member->sp < m->stack_lo || member->sp >= m->stack_hi)
-		gca_other_stack(a, m, member->sp, s);
+		err = gca_other_stack(a, m, member->sp, s);
 	else
 		gca_stack_add(s, member->sp - GCA_RED_ZONE, m->stack_hi);
 	s->nr_regs = ARRAY_SIZE(member->regs);
 	s->regs = member->regs;
-	return 0;
+	return err;
 }
 
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
@@ -544,6 +536,7 @@ int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack 
 
 	if (!READ_ONCE(p->stopped))
 		return -EAGAIN;
+	gca_port_page_forget();	/* newer than what is read next, see scan_thread() */
 	return gca_member_of(m)->dead ? -ESRCH : gca_port_stack_self(a, m, s);
 }
 

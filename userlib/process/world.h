@@ -17,7 +17,7 @@
 #include "core.h"
 
 #define GCA_KNOWN_PAGES	1024
-#define GCA_WORKERS_MAX	15	/* beside the coordinator, who works, too */
+#define GCA_WORKERS_MAX	7	/* beside the coordinator, who works, too */
 #define GCA_MEMBER_BYTES 4096	/* of struct gca_member, before its mutator area */
 
 /*
@@ -37,7 +37,7 @@
  *	of its own before it has seen @wanted zero.  Written by the thread alone
  * @wanted: a stop is under way; GCA_ASLEEP: and the thread sleeps on this word
  * @busy: the thread looks at @process; who closes the arena waits for that
- * @closed: it is closed, @process is gone; the thread gives this back
+ * @closed: it is being closed; GCA_CLOSED: @process is gone, the thread gives this back
  * @dead: it has ended without detaching
  * @sp: its stack pointer as it became @held
  * @regs: and its callee-saved registers; the others lie above @sp
@@ -54,7 +54,8 @@ struct gca_member {
 	u64 regs[6];
 };
 
-enum { GCA_RUNS, GCA_WANTED, GCA_ASLEEP };
+enum { GCA_RUNS, GCA_WANTED, GCA_ASLEEP };	/* @wanted */
+enum { GCA_OPEN, GCA_CLOSING, GCA_CLOSED };	/* @closed */
 
 /** struct gca_page - @n bytes at @start of a root, as a thread of ours read it in stop @stop */
 struct gca_page {
@@ -85,7 +86,8 @@ struct gca_page {
  * @pager: to who serves: free pages, a look, the end
  * @looked: to the coordinator: the pager has answered
  * @requests: COLLECTs that wait, oldest first
- * @kicked: the trigger was reached; also read without
+ * @kicked: the trigger was reached; also read without, as is
+ * @late: somebody has waited in vain for the cycle that is due
  * @coordinator: a thread; @worker: others, @nr_workers of them; @has_coordinator
  * @coordinator_ns: processor time of the former
  * @working: gca_port_run_workers() runs; also read without, as
@@ -118,7 +120,7 @@ struct gca_process {
 	bool dying;
 	pthread_cond_t wanted, work, idle, done, gate, pager, looked;
 	struct gca_request *requests;
-	bool kicked;
+	bool kicked, late;
 	pthread_t coordinator, worker[GCA_WORKERS_MAX];
 	bool has_coordinator;
 	unsigned int nr_workers;
@@ -136,6 +138,7 @@ struct gca_process {
 int gca_gettid(void);
 bool gca_mapping_of(u64 addr, u64 *lo, u64 *hi);
 void gca_port_page(struct gca_page *page);
+void gca_port_page_forget(void);
 
 /* stop.c */
 struct gca_signals {
@@ -144,10 +147,37 @@ struct gca_signals {
 
 struct gca_signals gca_signals_block(void);
 void gca_signals_restore(struct gca_signals old);
-struct gca_signals gca_call_begin(void);
-void gca_call_end(struct gca_signals old);
 void gca_call_enter(void);
 void gca_call_leave(void);
+
+/** struct gca_call - what a request changes of its thread for its time */
+struct gca_call {
+	struct gca_signals signals;
+	int cancel;
+};
+
+/*
+ * A request begins: the core's locks are not for handlers, which may allocate, and waiting
+ * is not for a cancellation, which would unwind it.  Also for threads that are not attached.
+ * Inlined: what gca_call_enter() finds in registers, or its caller has saved, is the
+ * program's.
+ */
+static __always_inline struct gca_call gca_call_begin(void)
+{
+	struct gca_call c = { gca_signals_block(), 0 };
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c.cancel);
+	gca_call_enter();
+	return c;
+}
+
+static __always_inline void gca_call_end(struct gca_call c)
+{
+	gca_call_leave();
+	pthread_setcancelstate(c.cancel, NULL);
+	gca_signals_restore(c.signals);
+}
+
 struct gca_member *gca_member_mine(const struct gca_process *p, u32 id);
 int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 		      struct gcarena_mutator **area);
@@ -160,7 +190,7 @@ void gca_park(void);
 int gca_crew_start(struct gca_process *p);
 void gca_crew_end(struct gca_process *p);
 void gca_crew_join(struct gca_process *p);
-bool gca_kick(struct gca_process *p);
+bool gca_kick(struct gca_process *p, bool wait);
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
 u32 gca_look_answer(struct gca_process *p, u32 flags);
 
