@@ -664,7 +664,8 @@ int gca_roots_prepare(struct gca_arena *a)
 		a->job_bytes = bytes;
 	}
 	/* Until gca_roots_begin() there is nothing to do, for whoever comes late. */
-	memset(a->job_state, GCA_JOB_DONE, jobs + threads);
+	if (jobs + threads)
+		memset(a->job_state, GCA_JOB_DONE, jobs + threads);
 	atomic_set(&a->jobs_missed, 0);
 	a->nr_range_jobs = jobs;
 	a->nr_jobs = jobs + threads;
@@ -691,7 +692,8 @@ int gca_roots_begin(struct gca_arena *a)
 
 	if (a->nr_mutators != threads || a->roots != a->cycle_roots)
 		return -EAGAIN;
-	memset(a->job_state, GCA_JOB_TODO, a->nr_jobs);
+	if (a->nr_jobs)
+		memset(a->job_state, GCA_JOB_TODO, a->nr_jobs);
 	gca_spin_lock(&a->mutators_lock);
 	a->job_mutator = (struct gca_mutator **)(a->job_state + ALIGN(a->nr_jobs, 8));
 	list_for_each_entry(m, &a->mutators, link) {

@@ -19,8 +19,6 @@
 #include "world.h"
 #include "../backend.h"
 
-#define GCA_AGE_LIMIT	60000000000ULL	/* of a cycle, ns; sanitizers are slow */
-
 static struct gca_process *gca_process_of(struct gca_space *space)
 {
 	return space->ctx;

@@ -34,7 +34,6 @@
 #define GCA_KICK_WAIT		5000000		/* of a thread that allocates, ns */
 #define GCA_YIELDS		100
 #define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
-#define GCA_AGE_LIMIT		60000000000ULL	/* of a paced cycle, ns; sanitizers are slow */
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 #define GCA_STACK		(256UL << 10)
 

@@ -17,6 +17,7 @@
 #include "core.h"
 
 #define GCA_KNOWN_PAGES	1024
+#define GCA_AGE_LIMIT	60000000000ULL	/* of a cycle, ns; sanitizers are slow */
 #define GCA_WORKERS_MAX	7	/* beside the coordinator, who works, too */
 #define GCA_MEMBER_BYTES 4096	/* of struct gca_member, before its mutator area */
 
