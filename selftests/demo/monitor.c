@@ -213,7 +213,7 @@ bool monitor_summary(uint64_t own_bytes, uint32_t threads)
 		       s.stops ? s.hold_ns_total / MS / s.stops : 0, s.hold_ns_max / MS,
 		       s.postponed_stops);
 	printf("  marked          %" PRIu64 " objects, %.1f MiB in %.0f ms: %.0f %% by the thread in "
-	       "COLLECT, %.0f %% by the pager, %.0f %% by the kernel's own;\n"
+	       "COLLECT, %.0f %% by the pager, %.0f %% by the collector's own;\n"
 	       "                  %" PRIu64 " objects were not in memory at the first look, "
 	       "%" PRIu64 " pages unreadable\n",
 	       s.marked_objects, s.marked_bytes / MIB, mark,
@@ -221,7 +221,7 @@ bool monitor_summary(uint64_t own_bytes, uint32_t threads)
 	       mark > 0 ? 100 * s.mark_ns_serve / MS / mark : 0,
 	       mark > 0 ? 100 * s.worker_ns / MS / mark : 0, s.missed_objects, s.leaf_pages);
 	if (s.worker_ns)
-		printf("  kernel's        own threads: %" PRIu64 " workers, which marked for %.0f ms by the "
+		printf("  collector's     own threads: %" PRIu64 " workers, which marked for %.0f ms by the "
 		       "clock; the coordinator used %.0f ms of CPU time\n", s.workers, s.worker_ns / MS,
 		       s.coordinator_ns / MS);
 	return held;
