@@ -85,6 +85,13 @@ extern const struct gca_backend gcl_backend_process;
  */
 #define GCL_ALL_SIGNALS	(~0ULL & ~(1ULL << (33 - 1)))
 
+struct gcl_signals {
+	uint64_t set;
+};
+
+struct gcl_signals gcl_block(void);
+void gcl_restore(struct gcl_signals old);
+
 /* Remember why a call fails, for gca_strerror(). */
 void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
 

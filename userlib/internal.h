@@ -143,11 +143,6 @@ static inline size_t gcl_slot_bytes(unsigned int sc)
 int gcl_fail(int err, const char *fmt, ...) __attribute__((__format__(__printf__, 2, 3)));
 uint64_t gcl_now(void);
 
-struct gcl_signals {
-	uint64_t set;
-};
-struct gcl_signals gcl_block(void);
-void gcl_restore(struct gcl_signals old);
 struct gcl_signals gcl_lock(struct gca_arena *a);
 void gcl_unlock(struct gca_arena *a, struct gcl_signals old);
 void *gcl_map(size_t bytes);

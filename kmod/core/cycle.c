@@ -452,8 +452,6 @@ static void capture(struct gca_arena *a)
 
 /* ------------------------------------------------------ mark termination, 3 */
 
-#define PEAK_DECAY	16	/* a peak is forgotten in some tens of cycles */
-
 static void cycle_count(struct gca_arena *a, bool forced)
 {
 	struct gca_totals *t = &a->totals;
@@ -462,6 +460,8 @@ static void cycle_count(struct gca_arena *a, bool forced)
 	if (forced)
 		WRITE_ONCE(t->forced, t->forced + 1);
 }
+
+#define PEAK_DECAY	16	/* a peak is forgotten in some tens of cycles */
 
 /* Inside the stop, marking complete. */
 static void cycle_end(struct gca_arena *a, bool forced, bool ran)

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "world.h"
-#include "../backend.h"
 
 static struct gca_process *gca_process_of(struct gca_space *space)
 {

@@ -25,7 +25,6 @@
 #include <unistd.h>
 
 #include "world.h"
-#include "../backend.h"
 
 #define GCA_SLICE_NS		500000
 #define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
@@ -99,16 +98,16 @@ static void *gca_worker(void *arg)
 /* A thread of ours: small, and no signal is for it. */
 static int gca_thread(pthread_t *t, void *(*fn)(void *arg), struct gca_process *p)
 {
-	struct gca_signals sigs;
+	struct gcl_signals sigs;
 	pthread_attr_t attr;
 	int err = pthread_attr_init(&attr);
 
 	if (err)
 		return -err;
 	pthread_attr_setstacksize(&attr, GCA_STACK + (size_t)sysconf(_SC_THREAD_STACK_MIN));
-	sigs = gca_signals_block();
+	sigs = gcl_block();
 	err = pthread_create(t, &attr, fn, p);
-	gca_signals_restore(sigs);
+	gcl_restore(sigs);
 	pthread_attr_destroy(&attr);
 	return -err;
 }
@@ -214,8 +213,8 @@ static int gca_look(struct gca_process *p, u32 what)
 	return ret;
 }
 
-/* gca_look_answer() - SERVE begins with @flags.  p->lock is held.  Return: what it is to do */
-u32 gca_look_answer(struct gca_process *p, u32 flags)
+/* gca_look_answer() - SERVE begins with @flags.  p->lock is held */
+void gca_look_answer(struct gca_process *p, u32 flags)
 {
 	if (flags & GCARENA_SERVE_LOOKS)
 		WRITE_ONCE(p->looks, true);
@@ -224,7 +223,6 @@ u32 gca_look_answer(struct gca_process *p, u32 flags)
 		p->look = 0;
 		pthread_cond_signal(&p->looked);
 	}
-	return p->look;
 }
 
 /* --------------------------------------------------------------------- the cycle */

@@ -44,7 +44,6 @@
 #include <unistd.h>
 
 #include "world.h"
-#include "../backend.h"
 
 #define GCA_RED_ZONE	128
 #define GCA_STACK_MAX	(8ULL << 20)	/* of an unknown stack, in bytes */
@@ -70,22 +69,7 @@ static GCA_UNWATCHED long gca_futex(u32 *word, int op, u32 value, const struct t
 	return ret;
 }
 
-/* --------------------------------------------------------------- signals, calls */
-
-/* Raw: the C library would leave all its own signals open. */
-struct gca_signals gca_signals_block(void)
-{
-	struct gca_signals old = { 0 };
-	u64 all = GCL_ALL_SIGNALS;
-
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old.set, sizeof(all));
-	return old;
-}
-
-void gca_signals_restore(struct gca_signals old)
-{
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old.set, NULL, sizeof(old.set));
-}
+/* ------------------------------------------------------------------------ calls */
 
 /* Tell a stopper who may sleep. */
 static GCA_UNWATCHED void gca_arrive(struct gca_process *p)

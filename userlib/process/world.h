@@ -15,6 +15,7 @@
 #define GCA_PROCESS_WORLD_H
 
 #include "core.h"
+#include "../backend.h"
 
 #define GCA_KNOWN_PAGES	1024
 #define GCA_AGE_LIMIT	60000000000ULL	/* of a cycle, ns; sanitizers are slow */
@@ -142,18 +143,12 @@ void gca_port_page(struct gca_page *page);
 void gca_port_page_forget(void);
 
 /* stop.c */
-struct gca_signals {
-	u64 set;
-};
-
-struct gca_signals gca_signals_block(void);
-void gca_signals_restore(struct gca_signals old);
 void gca_call_enter(void);
 void gca_call_leave(void);
 
 /** struct gca_call - what a request changes of its thread for its time */
 struct gca_call {
-	struct gca_signals signals;
+	struct gcl_signals signals;
 	int cancel;
 };
 
@@ -165,7 +160,7 @@ struct gca_call {
  */
 static __always_inline struct gca_call gca_call_begin(void)
 {
-	struct gca_call c = { gca_signals_block(), 0 };
+	struct gca_call c = { gcl_block(), 0 };
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c.cancel);
 	gca_call_enter();
@@ -176,7 +171,7 @@ static __always_inline void gca_call_end(struct gca_call c)
 {
 	gca_call_leave();
 	pthread_setcancelstate(c.cancel, NULL);
-	gca_signals_restore(c.signals);
+	gcl_restore(c.signals);
 }
 
 struct gca_member *gca_member_mine(const struct gca_process *p, u32 id);
@@ -193,7 +188,7 @@ void gca_crew_end(struct gca_process *p);
 void gca_crew_join(struct gca_process *p);
 bool gca_kick(struct gca_process *p, bool wait);
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
-u32 gca_look_answer(struct gca_process *p, u32 flags);
+void gca_look_answer(struct gca_process *p, u32 flags);
 
 #ifdef GCA_TEST_FAIL
 /* Allocations that still succeed; below zero: all do.  Tests count it down. */
