@@ -32,11 +32,14 @@ def cpu_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def run(name, *args, env=None):
-    """Run a program of ours; return its key=value words as a dictionary."""
+def run(name, *args, env=None, alone=False):
+    """Run a program of ours, if alone on one processor, where a collector has one marker;
+    return its key=value words as a dictionary.
+    """
     argv = [os.path.join(BIN, name)] + [str(a) for a in args]
     before = cpu_seconds()
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False,
+    first = ["taskset", "-c", str(min(os.sched_getaffinity(0)))] if alone else []
+    done = subprocess.run(first + argv, stdout=subprocess.PIPE, text=True, check=False,
                           env={**os.environ, **(env or {})})
     if done.returncode:
         print(f"  {' '.join([name] + argv[1:])}: exit status {done.returncode}")
