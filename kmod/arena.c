@@ -18,9 +18,9 @@
  *			SERVE and COLLECT, the coordinator's waits for the pager
  *  crew_mutex		mutex: kernel threads are made, attached to cgroups, ended
  *			(worker.c); nothing waits for it with a lock held
- *  shell->cycle_lock	mutex: a cycle runs, or the set of mutators changes.  Held
- *			while the caller marks, that is over page faults and over
- *			its wait for the pager (which never takes it)
+ *  shell->cycle_lock	mutex: a step of a cycle (core/cycle.c) runs, or the set of
+ *			mutators changes.  Held while a lent caller marks, that is over
+ *			page faults and over its wait for the pager (which never takes it)
  *  gca_processes_lock	mutex: processes and users (process.c); taken by CREATE and
  *			by the death work, with nothing else held
  *  process->lock	mutex: the list of a process's arenas
@@ -263,6 +263,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	if (ret)
 		goto err_control;
 	/* A WARN, which may panic the machine, is root's to ask for, not the owner's. */
+	s->a->concurrent = READ_ONCE(gca_workers);
 	s->a->check_quiet = !(READ_ONCE(gca_debug) & GCARENA_DEBUG_CHECKMARK);
 	p = gca_process_get(current->mm, arg->reserve);
 	if (IS_ERR(p)) {

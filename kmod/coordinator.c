@@ -8,16 +8,13 @@
  * none of the owner's memory: what costs is done by workers (worker.c) and by the
  * pager (serve.c); what the coordinator does itself is counted (coordinator_ns).
  *
- * Before a cycle it asks the pager to bring the plain roots up to date, and after
- * the begin stop whether a library was loaded in between; if so the cycle is void
- * and begins anew.  Neither is asked under cycle_lock: the pager may have to wait
- * for a thread that attaches.  With checkmark every other cycle does without the
- * second question, so that its stop is the first, in which stacks can be verified.
+ * A cycle holds cycle_lock for its steps only, not while workers mark: threads attach
+ * and detach between them.
  *
  * COLLECT's caller waits for its request; without a pager it stands in for one.
  *
  * Locks: process->lock to walk the arenas; shell->req_lock (spin) for requests;
- * cycle_lock for the time of a cycle.  With nothing held it makes workers and asks
+ * cycle_lock for the time of a step.  With nothing held it makes workers and asks
  * the pager.
  */
 #include <linux/freezer.h>
@@ -28,8 +25,6 @@
 #include <linux/slab.h>
 
 #include "glue.h"
-
-#define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
 
 /**
  * struct gca_request - a COLLECT that waits
@@ -59,92 +54,44 @@ static void gca_request_put(struct gca_request *r)
 
 /* ----------------------------------------------------------------------- a cycle */
 
-static int gca_cycle_clocked(struct gca_shell *s, const struct gca_order *o, bool whole)
+int gca_port_crew_get(struct gca_arena *a)
 {
-	int ret;
-
-	lockdep_assert_held(&s->cycle_lock);
-	ret = gca_threads_reap_clocked(s);
-	if (ret)
-		return ret;
-	return whole ? gca_collect(s->a, o) : gca_cycle_run(s->a, o);
+	return gca_crew_fill(gca_shell_of(a));
 }
 
-static int gca_cycle_locked(struct gca_shell *s, const struct gca_order *o, bool whole)
+void gca_port_crew_put(struct gca_arena *a)
 {
-	int ret = gca_crew_fill(s);
+	gca_crew_done(gca_shell_of(a));
+}
 
-	if (ret)
-		return ret;
+int gca_port_step_begin(struct gca_arena *a)
+{
+	struct gca_shell *s = gca_shell_of(a);
+	int ret;
+
 	/* Killable, though nobody kills it: its holder may wait for a page for long. */
 	ret = mutex_lock_killable(&s->cycle_lock);
-	if (!ret) {
-		ret = gca_cycle_clocked(s, o, whole);
+	if (ret)
+		return ret;
+	ret = gca_threads_reap_clocked(s);
+	if (ret)
 		mutex_unlock(&s->cycle_lock);
-	}
-	gca_crew_done(s);
 	return ret;
 }
 
-/* Begin a cycle, and be sure that no library came in before the begin stop. */
-static int gca_begin(struct gca_shell *s, const struct gca_order *o)
+void gca_port_step_end(struct gca_arena *a)
 {
-	struct gca_order begin = *o;
-	unsigned int tries;
-	int ret;
-
-	begin.until = GCA_UNTIL_MARKING;
-	begin.lazy = true;
-	for (tries = 0; tries < GCA_LIBRARY_TRIES; tries++) {
-		ret = gca_serve_look(s, GCARENA_SERVE_REFRESH);
-		if (ret < 0)
-			return ret;
-		ret = gca_cycle_locked(s, &begin, false);
-		if (ret || s->a->phase != GCARENA_PHASE_MARK)
-			return ret;
-		ret = gca_serve_look(s, GCARENA_SERVE_COMPARE);
-		if (!ret)
-			return 0;
-		if (mutex_lock_killable(&s->cycle_lock))
-			return -EINTR;
-		gca_cycle_abandon(s->a, ret < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY,
-				  o->forced);
-		mutex_unlock(&s->cycle_lock);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;	/* void: the caller is told */
+	mutex_unlock(&gca_shell_of(a)->cycle_lock);
 }
 
-/* May the first stop be the only one? */
-static bool gca_at_once(struct gca_shell *s)
+bool gca_port_looks(struct gca_arena *a)
 {
-	if (!gca_serve_looks(s))
-		return true;
-	return s->a->debug & GCARENA_DEBUG_CHECKMARK && READ_ONCE(s->a->totals.cycles) % 2;
+	return gca_serve_looks(gca_shell_of(a));
 }
 
-static int gca_run_order(struct gca_shell *s, const struct gca_order *o)
+int gca_port_look(struct gca_arena *a, u32 what)
 {
-	struct gca_order finish = *o;
-	int ret;
-
-	if (s->a->phase != GCARENA_PHASE_OFF) {
-		/* One is under way: it is finished; a full one follows. */
-		if (o->until == GCA_UNTIL_SWEPT)
-			finish.until = GCA_UNTIL_MARKED;
-		ret = gca_cycle_locked(s, &finish, false);
-		if (ret || o->until != GCA_UNTIL_SWEPT)
-			return ret;
-	}
-	if (gca_at_once(s)) {
-		ret = gca_serve_look(s, GCARENA_SERVE_REFRESH);
-		return ret < 0 ? ret : gca_cycle_locked(s, o, true);
-	}
-	ret = gca_begin(s, o);
-	if (ret || o->until == GCA_UNTIL_MARKING || s->a->phase != GCARENA_PHASE_MARK)
-		return ret;
-	return gca_cycle_locked(s, o, false);
+	return gca_serve_look(gca_shell_of(a), what);
 }
 
 /* What a cycle allocates is the owner's; checkmark reads in its context. */
@@ -159,7 +106,7 @@ static int gca_run_for_owner(struct gca_shell *s, const struct gca_order *o)
 	old = set_active_memcg(memcg);
 	if (check)
 		kthread_use_mm(s->mm);
-	ret = gca_run_order(s, o);
+	ret = gca_collect(s->a, o);
 	if (check) {
 		kthread_unuse_mm(s->mm);
 		mmput_async(s->mm);
@@ -188,6 +135,7 @@ static bool gca_requests_take(struct gca_shell *s, struct list_head *taken, stru
 			if (r->order.until != GCA_UNTIL_SWEPT)
 				continue;
 			o->forced |= r->order.forced;
+			o->stopped |= r->order.stopped;
 			o->sweep_stopped |= r->order.sweep_stopped;
 			o->timeout_ns = max(o->timeout_ns, r->order.timeout_ns);
 			list_move_tail(&r->link, taken);
@@ -237,7 +185,7 @@ void gca_requests_end(struct gca_shell *s)
 /* Everything that this arena wants now. */
 static void gca_coordinate_arena(struct gca_shell *s)
 {
-	struct gca_order paced = { .until = GCA_UNTIL_SWEPT }, o;
+	struct gca_order paced = { .until = GCA_UNTIL_SWEPT, .lazy = true }, o;
 	struct gcarena_stats st;
 	LIST_HEAD(taken);
 	bool run;

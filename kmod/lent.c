@@ -16,7 +16,7 @@
 
 #define GCA_COLLECT_ALL	(GCARENA_COLLECT_ASYNC | GCARENA_COLLECT_UNTIL_MARKING | \
 			 GCARENA_COLLECT_UNTIL_MARKED | GCARENA_COLLECT_PACED | \
-			 GCARENA_COLLECT_SWEEP_STOPPED)
+			 GCARENA_COLLECT_SWEEP_STOPPED | GCARENA_COLLECT_STOPPED)
 
 /* If nobody is there to run it, the owner is asked to: GCARENA_WANT_COLLECT. */
 static int gca_collect_async(struct gca_shell *s)
@@ -97,6 +97,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
 		.lazy = true,
+		.stopped = arg->flags & GCARENA_COLLECT_STOPPED,
 		.sweep_stopped = arg->flags & GCARENA_COLLECT_SWEEP_STOPPED,
 		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
 	};

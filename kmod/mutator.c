@@ -8,7 +8,7 @@
  * its ring is drained and its spans are taken back by us.
  *
  * Attach and detach take cycle_lock (killable): the set of mutators does not change
- * during a cycle.  Looking a thread up takes the lock of the xarray only.
+ * in a step of a cycle.  Looking a thread up takes the lock of the xarray only.
  *
  * It may not read the mutator area: that is the core's, which trusts nothing in
  * it.
@@ -311,11 +311,16 @@ int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 
 /* --------------------------------------------------------------------- allocation */
 
-/** gca_wants() - what the library should do next, GCARENA_WANT_* */
+/*
+ * gca_wants() - what the library should do next, GCARENA_WANT_*
+ *
+ * In a call of an attached thread: one that is beyond the goal marks first.
+ */
 u32 gca_wants(struct gca_shell *s)
 {
 	u32 flags = 0;
 
+	gca_assist(s->a);
 	if (gca_cycle_wanted(s->a) && !gca_kick(s))
 		flags |= GCARENA_WANT_COLLECT;
 	if (gca_serve_wanted(s))
@@ -346,9 +351,9 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 	t = gca_thread_mine(s, arg->id);
 	if (!t)
 		return -EPERM;
-	ret = gca_refill(&t->core, sc, &arg->count, &arg->flags);
+	ret = gca_refill(&t->core, sc, &arg->count);
 	if (!ret)
-		arg->flags |= gca_wants(s);
+		arg->flags = gca_wants(s);
 	return ret;
 }
 

@@ -42,7 +42,7 @@ GCA_UINT_PARAM(max_workers, gca_max_workers, 256, 0, 65536,
 GCA_UINT_PARAM(attach_rate, gca_attach_rate, 8, 1, 1000000,
 	       "Such threads made and attached to cgroups a second, for all processes together; without, the thread that asks for a cycle marks (default 8)");
 GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,
-	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss (default 0)");
+	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss, 8 the world stops for marking (default 0)");
 
 /* Which engine holds threads: by enum gcarena_engine.  For processes yet to attach. */
 static const char *const gca_stop_name[] = {

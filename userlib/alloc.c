@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * alloc.c: what the inline fast paths leave: refills, large objects, arrays,
- * the barrier, and the debug modes.
+ * alloc.c: what the inline fast paths of allocation leave: refills, large objects,
+ * arrays, and the debug modes.
  *
  * A refill runs with all signals blocked from the look at the exhausted span
  * until the new ones are zeroed: a handler that allocates must find either the
@@ -453,118 +453,4 @@ void *gca_alloc_array(struct gca_mutator *m, const struct gca_layout *l, size_t 
 		o.span_class = GCA_LARGE;
 	}
 	return alloc_precise(m, &o);
-}
-
-/* ------------------------------------------------------------------ barrier */
-
-/*
- * Record the old value, then store; without the barrier just store.  What
- * @value replaces must be seen in the section that replaces it.  Return: false
- * if the ring is full.
- */
-static bool store_counted(struct gca_mutator *m, void **slot, const void *value)
-{
-	struct gcarena_mutator *area = m->area;
-	bool done = true;
-	uint32_t tail;
-	uint64_t old;
-
-	__gca_enter(m);
-	if (__atomic_load_n(&m->control->barrier, __ATOMIC_RELAXED) & GCARENA_BARRIER_DELETION) {
-		old = (uint64_t)__atomic_load_n(slot, __ATOMIC_RELAXED);
-		if (old - m->heap_base < m->heap_size) {
-			tail = area->ring_tail;
-			done = tail - __atomic_load_n(&area->ring_head, __ATOMIC_ACQUIRE) <
-			       GCARENA_RING_ENTRIES;
-			if (done) {
-				__atomic_store_n(&area->ring[tail % GCARENA_RING_ENTRIES], old,
-						 __ATOMIC_RELAXED);
-				__atomic_store_n(&area->ring_tail, tail + 1, __ATOMIC_RELEASE);
-			}
-		}
-	}
-	if (done)
-		__atomic_store_n(slot, (void *)(uintptr_t)value, __ATOMIC_RELEASE);
-	__gca_leave(m);
-	return done;
-}
-
-#ifdef GCA_RSEQ
-static bool store_section(struct gca_mutator *m, void **slot, const void *value)
-{
-	uint64_t full = 0;
-
-	/*
-	 * 0 aborted, 1 done, 2 the ring is full.  rdx: the old value; rcx: the
-	 * tail; rsi: scratch.
-	 */
-	do {
-		__asm__ __volatile__(
-			"xorl %k[r], %k[r]\n\t"
-			__GCA_SECTION_BEGIN
-			"testl %[del], %c[obar](%[ctl])\n\t"
-			"jz 7f\n\t"
-			"movq (%[slot]), %%rdx\n\t"
-			"movq %%rdx, %%rsi\n\t"
-			"subq %c[obase](%[m]), %%rsi\n\t"
-			"cmpq %c[osize](%[m]), %%rsi\n\t"
-			"jae 7f\n\t"
-			"movl %c[otail](%[area]), %%ecx\n\t"
-			"movl %%ecx, %%esi\n\t"
-			"subl %c[ohead](%[area]), %%esi\n\t"
-			"cmpl %[entries], %%esi\n\t"
-			"jae 6f\n\t"
-			"movl %%ecx, %%esi\n\t"
-			"andl %[index], %%esi\n\t"
-			"movq %%rdx, %c[oring](%[area], %%rsi, 8)\n\t"
-			"incl %%ecx\n\t"
-			"movl %%ecx, %c[otail](%[area])\n\t"
-			"7:\n\t"
-			"movq %[v], (%[slot])\n\t"
-			"2:\n\t"
-			"movl $1, %k[r]\n\t"
-			"8:\n\t"
-			"movq $0, %%fs:8(%[rseq])\n\t"
-			__GCA_SECTION_ABORT("jmp 8b\n\t"
-					    "6: movl $2, %k[r]\n\t"
-					    "jmp 8b\n\t")
-			: [r] "=&r" (full)
-			: [rseq] "r" (m->rseq), [ctl] "r" (m->control), [m] "r" (m),
-			  [area] "r" (m->area), [slot] "r" (slot), [v] "r" (value),
-			  [del] "i" (GCARENA_BARRIER_DELETION),
-			  [entries] "i" (GCARENA_RING_ENTRIES),
-			  [index] "i" (GCARENA_RING_ENTRIES - 1),
-			  [obar] "i" (offsetof(struct gcarena_control, barrier)),
-			  [obase] "i" (offsetof(struct gca_mutator, heap_base)),
-			  [osize] "i" (offsetof(struct gca_mutator, heap_size)),
-			  [otail] "i" (offsetof(struct gcarena_mutator, ring_tail)),
-			  [ohead] "i" (offsetof(struct gcarena_mutator, ring_head)),
-			  [oring] "i" (offsetof(struct gcarena_mutator, ring))
-			: "rax", "rcx", "rdx", "rsi", "memory", "cc");
-	} while (!full);
-	return full == 1;
-}
-#endif
-
-void gca_store_slow(struct gca_mutator *m, void *slot, const void *value)
-{
-	struct gcarena_settle req = { .size = sizeof(req), .id = m->id };
-	bool done;
-
-	for (;;) {
-#ifdef GCA_RSEQ
-		if (m->rseq)
-			done = store_section(m, slot, value);
-		else
-#endif
-			done = store_counted(m, slot, value);
-		if (done)
-			return;
-		/* The dead do not drain rings, and mark nothing either. */
-		req.flags = GCARENA_SETTLE_FLUSH;
-		if (m->arena->be->settle(&m->arena->space, &req) == -ESRCH) {
-			__atomic_store_n((void **)slot, (void *)(uintptr_t)value, __ATOMIC_RELEASE);
-			return;
-		}
-	}
 }

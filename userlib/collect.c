@@ -171,7 +171,8 @@ int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced)
 int gca_collect(struct gca_arena *a, unsigned int flags)
 {
 	const unsigned int known = GCA_COLLECT_ASYNC | GCA_COLLECT_UNTIL_MARKING |
-				   GCA_COLLECT_UNTIL_MARKED | GCA_COLLECT_SWEEP_STOPPED;
+				   GCA_COLLECT_UNTIL_MARKED | GCA_COLLECT_SWEEP_STOPPED |
+				   GCA_COLLECT_STOPPED;
 
 	if (flags & ~known)
 		return gcl_fail(EINVAL, "gca_collect: flags %#x are not known", flags & ~known);

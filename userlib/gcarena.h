@@ -73,7 +73,7 @@ enum gca_stop {
  * @percent: heap growth before the next cycle; 0: $GCARENA_PERCENT, else 100
  * @heap_min: bytes below which no cycle starts by itself; 0: the default
  * @debug: as $GCARENA_DEBUG, which it replaces: words separated by commas:
- *	checkmark, clobber, overflow, miss, stress=N
+ *	checkmark, clobber, overflow, miss, stopped, stress=N
  * @features: GCARENA_F_* the module must have
  * @stop_signal: signal of the signal engine; 0: SIGURG.  Its handler belongs to the
  *	library from the first gca_attach() on; the one before is called by it
@@ -199,8 +199,43 @@ static inline void *gca_alloc_noscan(struct gca_mutator *m, size_t bytes);
 /* @bytes of which every aligned word may be a pointer, zeroed. */
 static inline void *gca_alloc_conservative(struct gca_mutator *m, size_t bytes);
 
+/*
+ * Pointers are stored where others were, in objects and in roots that were added without
+ * GCA_ROOT_PLAIN: by these functions only, not by assignment, memcpy(), memset(), read()
+ * and the like.  (A word that has been zero since its allocation may be assigned to.)
+ * Also in signal handlers, but where gcarena_mutator.critical counts: <gcarena-inline.h>.
+ */
+
 /* *(void **)slot = value, seen by the collector. */
 static inline void gca_store(struct gca_mutator *m, void *slot, const void *value);
+
+/**
+ * gca_cas() - store @desired if @slot holds @expected, at once
+ * @m: the calling thread's
+ * @slot: a word that may hold a pointer
+ * @expected: what it must hold
+ * @desired: what it shall hold
+ *
+ * A full barrier.  Return: 1 if it has been stored, 0 if @slot holds something else.
+ */
+GCA_API int gca_cas(struct gca_mutator *m, void *slot, const void *expected, const void *desired);
+
+/* Store @value in @slot, at once.  A full barrier.  Return: what was there. */
+GCA_API void *gca_exchange(struct gca_mutator *m, void *slot, const void *value);
+
+/**
+ * gca_store_range() - memmove() of @n words that may hold pointers
+ * @m: the calling thread's
+ * @dst: to; aligned
+ * @src: from; aligned; the two may overlap
+ * @n: words
+ *
+ * Each word is stored at once, all of them are not.
+ */
+GCA_API void gca_store_range(struct gca_mutator *m, void *dst, const void *src, size_t n);
+
+/* Likewise: @n words at @dst become NULL. */
+GCA_API void gca_clear_range(struct gca_mutator *m, void *dst, size_t n);
 
 /* -------------------------------------------------------------------- roots */
 
@@ -289,6 +324,7 @@ GCA_API int gca_fiber_destroy(struct gca_fiber *fiber);
 #define GCA_COLLECT_UNTIL_MARKING	GCARENA_COLLECT_UNTIL_MARKING
 #define GCA_COLLECT_UNTIL_MARKED	GCARENA_COLLECT_UNTIL_MARKED
 #define GCA_COLLECT_SWEEP_STOPPED	GCARENA_COLLECT_SWEEP_STOPPED
+#define GCA_COLLECT_STOPPED		GCARENA_COLLECT_STOPPED
 
 /**
  * gca_collect() - run a cycle that begins after this call

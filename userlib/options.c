@@ -11,7 +11,7 @@
 
 #include "internal.h"
 
-static const char gcl_known[] = "checkmark, clobber, overflow, miss, stress=N";
+static const char gcl_known[] = "checkmark, clobber, overflow, miss, stopped, stress=N";
 
 static bool word_is(const char *word, size_t len, const char *name)
 {
@@ -33,6 +33,8 @@ int gcl_parse_debug(const char *words, struct gcl_debug *d)
 			d->flags |= GCARENA_DEBUG_OVERFLOW;
 		} else if (word_is(w, len, "miss")) {
 			d->flags |= GCARENA_DEBUG_MISS;
+		} else if (word_is(w, len, "stopped")) {
+			d->flags |= GCARENA_DEBUG_STOPPED;
 		} else if (word_is(w, len, "clobber")) {
 			d->clobber = true;
 		} else if (len > 7 && !memcmp(w, "stress=", 7)) {

@@ -335,13 +335,12 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
  * @m: the calling thread's mutator
  * @sc: span class, any value
  * @count: in: spans wanted; out: lent
- * @flags: out: GCARENA_WANT_*
  *
  * Return: 0; -EINVAL for a span class or count that does not exist; -ENOSPC if
  * the reservation is full, all dead spans swept; -ENOMEM; -EINTR if the caller was
  * killed; or what gca_op_begin() returns.
  */
-int gca_refill(struct gca_mutator *m, u32 sc, u32 *count, u32 *flags)
+int gca_refill(struct gca_mutator *m, u32 sc, u32 *count)
 {
 	struct gca_arena *a = m->arena;
 	struct gca_need need = {};
@@ -368,9 +367,6 @@ int gca_refill(struct gca_mutator *m, u32 sc, u32 *count, u32 *flags)
 	if (got)
 		err = 0;
 	*count = got;
-	*flags = gca_cycle_wanted(a) ? GCARENA_WANT_COLLECT : 0;
-	if (gca_scavenge_wanted(a))
-		*flags |= GCARENA_WANT_SERVE;
 	gca_port_trace(a, GCA_TRACE_REFILL, sc, got);
 	return err;
 }
@@ -382,7 +378,7 @@ int gca_refill(struct gca_mutator *m, u32 sc, u32 *count, u32 *flags)
  * @kind: enum gcarena_kind, any value
  * @layout: for GCARENA_PRECISE
  * @addr: out
- * @flags: out: GCARENA_WANT_*, GCARENA_LARGE_NEEDZERO
+ * @flags: out: GCARENA_LARGE_NEEDZERO or 0
  *
  * Born with the phase off it is old for the next cycle (snap 1), while marking
  * it is new (snap 0).  Return: as gca_refill().
@@ -427,10 +423,6 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 	if (err)
 		return err;
 
-	if (gca_cycle_wanted(a))
-		*flags |= GCARENA_WANT_COLLECT;
-	if (gca_scavenge_wanted(a))
-		*flags |= GCARENA_WANT_SERVE;
 	gca_port_trace(a, GCA_TRACE_LARGE, bytes, *addr);
 	return 0;
 }

@@ -446,6 +446,7 @@ enum gca_mark_mode {
 	GCA_MARK_SERVE,		/* the pager */
 	GCA_MARK_WORKER,
 	GCA_MARK_SELF,		/* a thread, its own stack */
+	GCA_MARK_ASSIST,	/* a thread that allocates faster than others mark */
 	GCA_NR_MARK_MODES,
 };
 
@@ -466,10 +467,10 @@ enum gca_mark_mode {
  * @stop_ns_last: of the last
  * @stop_hist: stops by length, see gca_stop_bucket()
  * @postponed: stops given up because a thread was not held in time
+ * @restarts: terminations that found something to mark, and let the world run again
  * @hold_ns_max: longest time from the beginning of a stop until all were held
  * @hold_ns_total: of all stops
- * @mark_ns: time of marking, by COLLECT's callers [0], by pagers [1], by workers [2],
- *	by threads on their own stacks [3]
+ * @mark_ns: time of marking, by enum gca_mark_mode
  * @self_scans: stacks scanned by their own threads
  * @sweep_ns: time of gca_sweep_finish()
  * @marked_objects: by all cycles
@@ -489,7 +490,7 @@ struct gca_totals {
 	atomic64_t allocated, freed;
 	u64 stops, stop_ns_max, stop_ns_total, stop_ns_last;
 	u32 stop_hist[GCA_STOP_BUCKETS];
-	u64 postponed, hold_ns_max, hold_ns_total;
+	u64 postponed, restarts, hold_ns_max, hold_ns_total;
 	atomic64_t mark_ns[GCA_NR_MARK_MODES];
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
@@ -526,6 +527,8 @@ struct gca_totals {
  * @unswept: spans not yet swept
  * @nr_spans: spans in use
  * @void_reason: of the running cycle, the first one wins; 0: none
+ * @concurrent: cycles that workers mark do so while the world runs.  Set by the port after
+ *	gca_arena_init(), if there will be workers
  * @marks_dirty: a void cycle's marks have not been cleared yet
  * @deadline: of the running cycle, by gca_port_now(): its age limit
  * @stop_wait: how long the first attempt at a stop may take; set by the port
@@ -558,6 +561,7 @@ struct gca_totals {
  * @jobs_missed: how many are to be done again
  * @heap_live: bytes marked by the last cycle, plus bytes handed out since
  * @cycle_marked: bytes marked by the running cycle
+ * @born: what @heap_live grew by from the last cycle's begin stop to its end
  * @heap_goal: @heap_live at which the next cycle should end
  * @heap_trigger: @heap_live at which it should begin
  * @heap_peak: highest @heap_live at the beginning of a cycle, slowly forgotten; 0 after
@@ -606,6 +610,7 @@ struct gca_arena {
 	atomic64_t unswept;
 	atomic64_t nr_spans;
 	u32 void_reason;
+	bool concurrent;
 	bool marks_dirty;
 	u64 deadline;
 	u64 stop_wait;
@@ -635,7 +640,7 @@ struct gca_arena {
 	/* accounting and triggers */
 	atomic64_t heap_live;
 	atomic64_t cycle_marked;
-	u64 heap_goal, heap_trigger, heap_peak;
+	u64 born, heap_goal, heap_trigger, heap_peak;
 	u64 percent, heap_min;
 	struct gca_totals totals;
 
@@ -673,7 +678,7 @@ int gca_mutator_detach(struct gca_mutator *m);
 void gca_mutator_fini(struct gca_mutator *m);
 
 /* central.c */
-int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count, u32 *flags);
+int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count);
 int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
 
 /* roots.c */
@@ -694,6 +699,7 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @forced: for the counters
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
+ * @stopped: mark in a stop, whatever gca_arena.concurrent says
  * @alone: lent, and nothing else can mark: it need not be atomic
  * @lazy: stacks are left to be captured before resume, where the order ends with the
  *	world running and marking not done: the port sees to it that each thread
@@ -705,6 +711,7 @@ struct gca_order {
 	enum gca_until until;
 	bool forced;
 	bool lent;
+	bool stopped;
 	bool alone;
 	bool lazy;
 	bool sweep_stopped;
@@ -713,9 +720,13 @@ struct gca_order {
 
 int gca_cycle_run(struct gca_arena *a, const struct gca_order *o);
 int gca_collect(struct gca_arena *a, const struct gca_order *o);
-u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille);
 void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
 void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, bool forced);
+
+/* stops.c */
+u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille);
+
+/* pacer.c */
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 
@@ -723,6 +734,7 @@ void gca_pace(struct gca_arena *a);
 bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns);
 bool gca_work_there(struct gca_arena *a);
 bool gca_work_idle(struct gca_arena *a);
+void gca_assist(struct gca_arena *a);
 int gca_missed_scan(struct gca_arena *a, unsigned int mode);
 bool gca_missed_pending(struct gca_arena *a);
 

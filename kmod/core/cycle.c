@@ -15,17 +15,21 @@
  *     e. Capture: plain roots are scanned before any thread runs again; each
  *        stack with its registers before its own thread does: in the stop too, or,
  *        where the world is to run while marking, later (roots.c).
- *  2. Mark.  Grey objects are scanned until none is left.
- *     In this release the world stays stopped meanwhile (Go's gcstoptheworld=1).
- *     Workers mark, or the thread that asked for the cycle does (gca_order.lent);
- *     the pager scans what needs faults.  The structures are those of concurrent
- *     marking, and a caller may let the world run between 1 and 2
- *     (GCA_UNTIL_MARKING): the deletion barrier and the black allocation keep the
- *     snapshot.
- *  3. Mark termination, inside the stop: rings, buffers, missed list, overflow
- *     bits and root jobs are all empty.  Then mark bits are final.  Every span
- *     becomes unswept, phase off, barrier off, the world runs.
- *  4. Sweep, by whoever needs a span, and by the caller to the end.
+ *  2. Mark, the world running.  Workers scan grey objects until none is left; threads
+ *     record in their rings what they overwrite, and the conductor of the cycle greys
+ *     what is in the rings when nothing else is left (Go's gcMarkDone).  A thread that
+ *     allocates beyond the goal marks, too (gca_assist()).
+ *  3. Mark termination.  Stop; grey what has come into the rings since, and scan the
+ *     stacks that nobody could scan while their threads ran.  Was there anything new,
+ *     the world runs again, and marking goes on: each time at least one object is
+ *     marked, so this ends.  Else rings, buffers, missed list, overflow bits and root
+ *     jobs are all empty, with nobody there to fill them: the mark bits are final.
+ *     Every span becomes unswept, phase off, barrier off, the world runs.
+ *  4. Sweep, by whoever needs a span, and by workers or the caller to the end.
+ *
+ * Or marking is done inside a stop (Go's gcstoptheworld=1): where that was asked for,
+ * and where a thread of the owner's runs the cycle and marks (gca_order.lent), because
+ * there are no workers.  Then 3 finds all that there is in 2, and finishes it.
  *
  * Why the snapshot is enough (Yuasa, "Real-time garbage collection on
  * general-purpose machines", 1990): an object live at any time during marking
@@ -44,7 +48,13 @@
  * begins.  It is no error of the arena; the reason is kept.
  *
  * Cycles of one arena run one after another: the port serialises calls of
- * gca_cycle_run().
+ * gca_cycle_run(), each of which is a *step*: from before a stop until the world runs
+ * again.  Between the steps of a cycle threads may come and go.
+ *
+ * The plain roots of a program change when it loads a library.  Who knows is a thread
+ * of the owner's, and may have to wait for others that load one; so it is asked between
+ * steps: before the begin stop to tell what there is, after it whether that was all.
+ * If not, the cycle is void and begins anew.
  */
 #include "cycle.h"
 #include "mark.h"
@@ -57,48 +67,7 @@ void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason)
 	cmpxchg(&a->void_reason, GCARENA_VOID_NONE, reason);
 }
 
-/* -------------------------------------------------------------------- pacing */
-
-/*
- * gca_pace() - when should the next cycle begin?
- *
- * After a cycle, or when a knob was turned.  Go's rule with the world stopped
- * for marking: the goal is live + live * percent / 100, at least heap_min, and
- * the trigger is the goal.  After void cycles the trigger moves away from what
- * is live, twice as far each time, so that a cycle which keeps failing does not
- * eat the program (review-protocol D7).
- */
-void gca_pace(struct gca_arena *a)
-{
-	u64 live = a->totals.live, percent = READ_ONCE(a->percent);
-	u64 goal = live + live * percent / 100, heap_live = atomic64_read(&a->heap_live);
-	u64 min = READ_ONCE(a->heap_min) * percent / 100;
-	unsigned int k = min_t(u32, a->void_run, 20);
-	u64 trigger;
-
-	goal = max(goal, min);
-	if (k)
-		goal = max(goal, heap_live + max(65536ULL << k, (heap_live / 20) << k));
-	trigger = percent ? goal : U64_MAX;
-	WRITE_ONCE(a->heap_goal, goal);
-	WRITE_ONCE(a->heap_trigger, trigger);
-	WRITE_ONCE(a->control->heap_goal, goal);
-	WRITE_ONCE(a->control->heap_trigger, trigger);
-	WRITE_ONCE(a->control->heap_live, heap_live);
-}
-
-/** gca_cycle_wanted() - has the heap reached its trigger? */
-bool gca_cycle_wanted(struct gca_arena *a)
-{
-	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
-
-	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
-		return live >= READ_ONCE(a->heap_trigger);
-	/* Somebody has begun one and lets it wait: it has grown as much again. */
-	return live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min));
-}
-
-/* --------------------------------------------------------------------- stops */
+/* --------------------------------------------------------------------- phase */
 
 static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
 {
@@ -110,97 +79,6 @@ static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
 	/* Phase and barrier before the epoch that tells of them. */
 	smp_store_release(&a->control->epoch, a->epoch);
 	gca_port_trace(a, GCA_TRACE_PHASE, phase, a->totals.cycles);
-}
-
-#define STOP_WAIT_MAX	100000000ULL	/* of one attempt, ns */
-#define BACKOFF		10		/* times what the attempt cost the world */
-#define BACKOFF_MAX	1000000000ULL
-
-static int postpone(struct gca_arena *a)
-{
-	u64 now = gca_port_now();
-
-	WRITE_ONCE(a->totals.postponed, a->totals.postponed + 1);
-	if (now > a->deadline)
-		return -ETIMEDOUT;
-	return gca_port_backoff(a, min(BACKOFF * (now - a->stop_began), BACKOFF_MAX));
-}
-
-/*
- * Return: 0 with the world stopped; else it runs: -ETIMEDOUT if some thread was not
- * held within the age limit, or what gca_port_stop() and gca_port_backoff() return.
- */
-static int stop_world(struct gca_arena *a)
-{
-	struct gca_totals *t = &a->totals;
-	u64 wait = a->stop_wait, ns;
-	int err;
-
-	for (;;) {
-		gca_gate_close(a);
-		a->stop_began = gca_port_now();
-		gca_port_trace(a, GCA_TRACE_STOP_BEGIN, t->cycles, a->nr_mutators);
-		err = gca_port_stop(a, a->stop_began + wait);
-		if (!err)
-			break;
-		gca_gate_open(a);
-		if (err == -EAGAIN)
-			err = postpone(a);
-		if (err)
-			return err;
-		wait = min(2 * wait, STOP_WAIT_MAX);
-	}
-	ns = gca_port_now() - a->stop_began;
-	WRITE_ONCE(t->hold_ns_total, t->hold_ns_total + ns);
-	if (ns > t->hold_ns_max)
-		WRITE_ONCE(t->hold_ns_max, ns);
-	return 0;
-}
-
-/* Four buckets an octave: the two bits below the leading one tell them apart. */
-static unsigned int stop_bucket(u64 ns)
-{
-	unsigned int e = fls64(ns | 4) - 1;
-
-	return min_t(unsigned int, 4 * (e - 2) + ((ns | 4) >> (e - 2) & 3), GCA_STOP_BUCKETS - 1);
-}
-
-/** gca_stop_quantile() - length of a stop that @permille of all do not exceed, in ns */
-u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille)
-{
-	u64 n = 0, seen = 0;
-	unsigned int i;
-
-	for (i = 0; i < GCA_STOP_BUCKETS; i++)
-		n += READ_ONCE(t->stop_hist[i]);
-	if (!n)
-		return 0;
-	for (i = 0; i < GCA_STOP_BUCKETS; i++) {
-		seen += READ_ONCE(t->stop_hist[i]);
-		if (1000 * seen >= permille * n)
-			break;
-	}
-	/* The middle of the bucket. */
-	return ((9ULL + 2 * (i & 3)) << (i / 4)) / 2;
-}
-
-static void start_world(struct gca_arena *a)
-{
-	struct gca_totals *t = &a->totals;
-	unsigned int b;
-	u64 ns;
-
-	gca_port_start(a);
-	gca_gate_open(a);
-	ns = gca_port_now() - a->stop_began;
-	b = stop_bucket(ns);
-	WRITE_ONCE(t->stops, t->stops + 1);
-	WRITE_ONCE(t->stop_hist[b], t->stop_hist[b] + 1);
-	WRITE_ONCE(t->stop_ns_total, t->stop_ns_total + ns);
-	WRITE_ONCE(t->stop_ns_last, ns);
-	if (ns > t->stop_ns_max)
-		WRITE_ONCE(t->stop_ns_max, ns);
-	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
 }
 
 /* ------------------------------------------------------------- begin, 1a - 1d */
@@ -221,7 +99,6 @@ static void work_discard(struct gca_arena *a)
  * there is no other cycle.  It will find void_reason set, and go.
  */
 #define UNDO_WAIT	10000000ULL	/* ns */
-#define OTHERS_WAIT	100000ULL	/* ns */
 
 static int cycle_clear(struct gca_arena *a)
 {
@@ -271,13 +148,13 @@ static int cycle_begin(struct gca_arena *a)
 	for (tries = 0; tries < BEGIN_TRIES; tries++) {
 		err = cycle_prepare(a);
 		if (!err)
-			err = stop_world(a);
+			err = gca_stop_world(a);
 		if (err)
 			return err;
 		err = gca_roots_begin(a);
 		if (!err)
 			break;
-		start_world(a);
+		gca_start_world(a);
 	}
 	if (err)
 		return err;
@@ -294,16 +171,6 @@ static int cycle_begin(struct gca_arena *a)
 
 /* ------------------------------------------------------------------- mark, 2 */
 
-/* Let the pager scan what was missed; its time is its own. */
-static bool pager_scans(struct gca_worker *w)
-{
-	u64 t = gca_port_now();
-	bool done = gca_port_pager_scans(w->arena);
-
-	w->waited_ns += gca_port_now() - t;
-	return done;
-}
-
 /* gca_told_to_stop() - is the running cycle void, or the caller to stop? */
 bool gca_told_to_stop(struct gca_arena *a)
 {
@@ -318,68 +185,6 @@ bool gca_give_up(struct gca_arena *a)
 	return gca_told_to_stop(a);
 }
 
-/* Have the port's workers do @work. */
-static void workers_do(struct gca_arena *a, enum gca_work work, u64 until)
-{
-	WRITE_ONCE(a->work, work);
-	gca_port_run_workers(a, until);
-	WRITE_ONCE(a->work, GCA_WORK_NONE);
-}
-
-/*
- * Inside a stop: the root jobs and, unless @work is GCA_WORK_ROOTS, marking to the
- * end.  By workers.  Return: false if the cycle is void.
- */
-static bool mark_by_workers(struct gca_arena *a, enum gca_work work)
-{
-	bool all = work != GCA_WORK_ROOTS;
-
-	do {
-		gca_roots_again(a);
-		workers_do(a, work, a->deadline);
-		if (gca_give_up(a))
-			return false;
-		/* Nobody of the owner's serves: then what is missed stays missed. */
-		if (gca_missed_pending(a) && !gca_port_pager_scans(a) && !gca_give_up(a))
-			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
-		if (gca_give_up(a))
-			return false;
-	} while (all ? gca_work_left(a, 0) : gca_roots_left(a));
-	return true;
-}
-
-/*
- * All that is left may be in the hands of others, asleep in a fault: the pager, or a
- * thread that scans its own stack.  Return: false if the cycle is void.
- */
-static bool others_done(struct gca_arena *a)
-{
-	while (atomic_read(&a->markers) > 1 && !atomic_read(&a->nr_full) &&
-	       !atomic_read(&a->overflowed) && !gca_missed_pending(a))
-		if (gca_give_up(a) || gca_port_backoff(a, OTHERS_WAIT))
-			return false;
-	return true;
-}
-
-/* The same by @w, in a thread of the owner's; nobody else marks but the pager, when asked. */
-static bool mark_by_self(struct gca_worker *w, enum gca_work work)
-{
-	bool all = work != GCA_WORK_ROOTS;
-	struct gca_arena *a = w->arena;
-
-	do {
-		gca_roots_again(a);
-		if (!gca_roots_mark(w) || (all && !gca_drain(w)) || !gca_roots_missed(w))
-			return false;
-		gca_worker_publish(w);
-		if (all && gca_missed_pending(a) && !pager_scans(w) && gca_missed_scan(a, w->mode))
-			return false;
-		if (gca_give_up(a) || (all && !others_done(a)))
-			return false;
-	} while (all ? gca_work_left(a, 1) : gca_roots_left(a));
-	return true;
-}
-
 /* In the begin stop: 1d. */
 static void snapshot(struct gca_worker *w)
 {
@@ -391,17 +196,14 @@ static void snapshot(struct gca_worker *w)
 	}
 }
 
-/* In a later stop.  Return: false if the cycle is void. */
-static bool drain_rings(struct gca_worker *w)
+/*
+ * Is the cycle of @o to mark while the world runs?  Not without a conductor who can wait
+ * while others mark.
+ */
+static bool concurrent(struct gca_arena *a, const struct gca_order *o)
 {
-	struct gca_mutator *m;
-
-	list_for_each_entry(m, &w->arena->mutators, link)
-		if (!gca_ring_drain(w, m)) {
-			gca_cycle_void(w->arena, GCARENA_VOID_RING);
-			return false;
-		}
-	return true;
+	return a->concurrent && !o->lent && !o->stopped && !o->sweep_stopped &&
+	       !(a->debug & GCARENA_DEBUG_STOPPED);
 }
 
 /*
@@ -410,12 +212,16 @@ static bool drain_rings(struct gca_worker *w)
  */
 static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fresh)
 {
-	enum gca_work work = o->until == GCA_UNTIL_MARKING ? GCA_WORK_ROOTS : GCA_WORK_MARK;
-	bool lazy = o->lazy && work == GCA_WORK_ROOTS;
-	bool marks = fresh || work == GCA_WORK_MARK, ok = true;
+	bool later = o->until == GCA_UNTIL_MARKING, lazy = o->lazy && fresh, ok = true;
+	enum gca_work work = GCA_WORK_MARK;
+	bool marks = fresh || !later;
 	u64 began = gca_port_now();
 	struct gca_worker w;
 
+	if (later || concurrent(a, o))
+		work = GCA_WORK_ROOTS;
+	else
+		lazy = false;
 	if (marks)
 		gca_roots_open(a, !lazy);
 	gca_worker_init(&w, a, o->alone, GCA_MARK_COLLECT);
@@ -423,15 +229,15 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 	if (fresh)
 		snapshot(&w);
 	else
-		ok = drain_rings(&w);
+		ok = gca_drain_rings(&w);
 	if (ok && o->lent && marks)
-		ok = mark_by_self(&w, work);
+		ok = gca_mark_by_self(&w, work);
 	gca_worker_fini(&w);
-	if (ok && !o->lent && marks)
-		ok = mark_by_workers(a, work);
+	if (ok && !o->lent && marks && (work == GCA_WORK_MARK || gca_roots_left(a)))
+		ok = gca_mark_by_workers(a, work);
 	if (!ok)
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
-	else if (fresh && lazy)
+	else if (lazy)
 		gca_roots_owe(a);
 	if (o->lent)
 		atomic64_add(gca_port_now() - began - w.waited_ns,
@@ -439,15 +245,15 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 }
 
 /*
- * The world runs again, and stacks have been left for later: workers take those that
- * they find before their threads do, and leave what they cannot scan just now.  Not
- * waited for if they get no processor: the next stop has the rest.
+ * The world runs again, nobody marks, and stacks have been left for later: workers take
+ * those that they find before their threads do, and leave what they cannot scan just
+ * now.  Not waited for if they get no processor: the next stop has the rest.
  */
 #define CAPTURE_WAIT	2000000ULL	/* ns */
 
 static void capture(struct gca_arena *a)
 {
-	workers_do(a, GCA_WORK_ROOTS, gca_port_now() + CAPTURE_WAIT);
+	gca_workers_do(a, GCA_WORK_ROOTS, gca_port_now() + CAPTURE_WAIT);
 }
 
 /* ------------------------------------------------------ mark termination, 3 */
@@ -466,7 +272,7 @@ static void cycle_count(struct gca_arena *a, bool forced)
 /* Inside the stop, marking complete. */
 static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 {
-	u64 marked = atomic64_read(&a->cycle_marked), born;
+	u64 marked = atomic64_read(&a->cycle_marked);
 	struct gca_mutator *m;
 	u32 i;
 
@@ -475,14 +281,14 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 		gca_check_run(a, ran);
 
 	/* Less than none: spans lent before the cycle were handed back in it. */
-	born = max_t(s64, atomic64_read(&a->heap_live) - (s64)a->live_at_begin, 0);
+	a->born = max_t(s64, atomic64_read(&a->heap_live) - (s64)a->live_at_begin, 0);
 	list_for_each_entry(m, &a->mutators, link)
 		for (i = 1; i < m->nr_slots; i++)
 			m->twin[i].charged = 0;
 	WRITE_ONCE(a->totals.live, marked);
 	WRITE_ONCE(a->heap_peak, forced ? 0 :
 		   max(a->live_at_begin, a->heap_peak - a->heap_peak / PEAK_DECAY));
-	atomic64_set(&a->heap_live, marked + born);
+	atomic64_set(&a->heap_live, marked + a->born);
 	a->void_run = 0;
 
 	atomic64_set(&a->unswept, atomic64_read(&a->nr_spans));
@@ -531,15 +337,72 @@ static int sweep(struct gca_arena *a, bool lent)
 {
 	int err;
 
-	if (!lent)
-		workers_do(a, GCA_WORK_SWEEP, a->deadline);
+	if (!lent && !gca_port_crew_get(a)) {
+		gca_workers_do(a, GCA_WORK_SWEEP, a->deadline);
+		gca_port_crew_put(a);
+	}
 	err = gca_sweep_finish(a);
 	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
 	return err == -EINTR ? 0 : err;	/* the rest is swept later */
 }
 
+static void set_deadline(struct gca_arena *a, const struct gca_order *o)
+{
+	u64 deadline;
+
+	if (check_add_overflow(gca_port_now(), o->timeout_ns, &deadline))
+		deadline = U64_MAX;
+	WRITE_ONCE(a->deadline, deadline);
+}
+
+/*
+ * Everything of a cycle that has to do with one stop.  Return: as gca_cycle_run(); 0 with
+ * the phase still mark: there is more to be marked.
+ */
+static int run_step(struct gca_arena *a, const struct gca_order *o)
+{
+	bool fresh = a->phase == GCARENA_PHASE_OFF, ends = o->until != GCA_UNTIL_MARKING;
+	int err;
+
+	if (fresh) {
+		err = cycle_begin(a);
+	} else {
+		err = a->debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
+		if (!err)
+			err = gca_stop_world(a);
+		if (err == -ETIMEDOUT) {
+			gca_cycle_abandon(a, GCARENA_VOID_AGE, o->forced);
+			return 0;
+		}
+	}
+	if (err)
+		return err;
+
+	mark_stopped(a, o, fresh);
+	/* In a stop no ring fills: nothing left is nothing more to come. */
+	if (ends && concurrent(a, o) && gca_work_left(a, 0))
+		ends = false;
+	if (READ_ONCE(a->void_reason))
+		cycle_undo(a, o->forced);
+	else if (ends)
+		cycle_end(a, o->forced, !fresh);
+	else if (!fresh && o->until != GCA_UNTIL_MARKING)
+		WRITE_ONCE(a->totals.restarts, a->totals.restarts + 1);
+	if (o->sweep_stopped && o->until == GCA_UNTIL_SWEPT && !READ_ONCE(a->void_reason))
+		gca_sweep_stopped(a);
+	gca_start_world(a);
+	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !concurrent(a, o) &&
+	    !READ_ONCE(a->void_reason))
+		capture(a);
+
+	/* A void cycle's markers may be late: cycle_clear() waits for them first. */
+	if (a->phase == GCARENA_PHASE_OFF && !a->marks_dirty)
+		gca_roots_release(a);
+	return 0;
+}
+
 /**
- * gca_cycle_run() - run a cycle, or a part of one, in the caller's context
+ * gca_cycle_run() - run a cycle, or a part of one, with the world stopped
  * @a: arena; calls are serialised by the port
  * @o: what to do.  GCA_UNTIL_MARKING and GCA_UNTIL_MARKED go on with a cycle that is
  *	under way; so does GCA_UNTIL_SWEPT (but see gca_collect())
@@ -550,62 +413,139 @@ static int sweep(struct gca_arena *a, bool lent)
  */
 int gca_cycle_run(struct gca_arena *a, const struct gca_order *o)
 {
-	bool fresh = a->phase == GCARENA_PHASE_OFF;
-	u64 deadline;
 	int err;
 
-	if (check_add_overflow(gca_port_now(), o->timeout_ns, &deadline))
-		deadline = U64_MAX;
-	WRITE_ONCE(a->deadline, deadline);
-	if (fresh) {
-		err = cycle_begin(a);
-	} else {
-		err = a->debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
-		if (!err)
-			err = stop_world(a);
-		if (err == -ETIMEDOUT) {
-			gca_cycle_abandon(a, GCARENA_VOID_AGE, o->forced);
-			return 0;
-		}
-	}
-	if (err)
+	set_deadline(a, o);
+	err = run_step(a, o);
+	if (err || o->until != GCA_UNTIL_SWEPT || a->void_reason)
 		return err;
-
-	mark_stopped(a, o, fresh);
-	if (READ_ONCE(a->void_reason))
-		cycle_undo(a, o->forced);
-	else if (o->until != GCA_UNTIL_MARKING)
-		cycle_end(a, o->forced, !fresh);
-	if (o->sweep_stopped && o->until == GCA_UNTIL_SWEPT && !READ_ONCE(a->void_reason))
-		gca_sweep_stopped(a);
-	start_world(a);
-	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !READ_ONCE(a->void_reason))
-		capture(a);
-
-	/* A void cycle's markers may be late: cycle_clear() waits for them first. */
-	if (a->phase == GCARENA_PHASE_OFF && !a->marks_dirty)
-		gca_roots_release(a);
-	if (o->until != GCA_UNTIL_SWEPT || a->void_reason)
-		return 0;
 	return sweep(a, o->lent);
 }
 
+/* A step by itself; who has been lent has arranged for all of this. */
+static int step(struct gca_arena *a, const struct gca_order *o)
+{
+	int err;
+
+	if (o->lent)
+		return run_step(a, o);
+	err = gca_port_crew_get(a);
+	if (err)
+		return err;
+	err = gca_port_step_begin(a);
+	if (!err) {
+		err = run_step(a, o);
+		gca_port_step_end(a);
+	}
+	gca_port_crew_put(a);
+	return err;
+}
+
+/* Mark while the world runs.  Return: 0, or as gca_port_crew_get() */
+static int mark_between_steps(struct gca_arena *a)
+{
+	int err = gca_port_crew_get(a);
+
+	if (err)
+		return err;
+	if (!gca_mark_running(a))
+		gca_cycle_void(a, GCARENA_VOID_KILLED);
+	gca_port_crew_put(a);
+	return 0;
+}
+
+#define LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
+
+/* 1, and be sure that no library came in before the begin stop. */
+static int begin(struct gca_arena *a, const struct gca_order *o)
+{
+	struct gca_order first = *o;
+	unsigned int tries;
+	int err;
+
+	first.until = GCA_UNTIL_MARKING;
+	for (tries = 0; tries < LIBRARY_TRIES; tries++) {
+		err = gca_port_look(a, GCARENA_SERVE_REFRESH);
+		if (err < 0)
+			return err;
+		err = step(a, &first);
+		if (err || a->phase != GCARENA_PHASE_MARK)
+			return err;
+		err = gca_port_look(a, GCARENA_SERVE_COMPARE);
+		if (!err)
+			return 0;
+		if (gca_port_step_begin(a))
+			return -EINTR;
+		gca_cycle_abandon(a, err < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY, o->forced);
+		gca_port_step_end(a);
+		if (err < 0)
+			return err;
+	}
+	return 0;	/* void: the caller is told */
+}
+
+/* 2 and 3 of a cycle that has begun. */
+static int finish(struct gca_arena *a, const struct gca_order *o)
+{
+	struct gca_order last = *o;
+	int err = 0;
+
+	last.until = GCA_UNTIL_MARKED;
+	/* Once, and again as long as termination finds something to mark. */
+	do {
+		if (concurrent(a, o))
+			err = mark_between_steps(a);
+		if (!err)
+			err = step(a, &last);
+	} while (!err && a->phase == GCARENA_PHASE_MARK);
+	return err;
+}
+
 /*
- * gca_collect() - a full cycle that begins after the call (Go's runtime.GC())
+ * May the begin stop be the only one?  With checkmark it is in every other cycle: its
+ * stacks can be verified, those of a stop that comes later cannot.
+ */
+static bool at_once(struct gca_arena *a, const struct gca_order *o)
+{
+	if (o->lent || o->until == GCA_UNTIL_MARKING)
+		return o->lent;
+	if (a->debug & GCARENA_DEBUG_CHECKMARK && READ_ONCE(a->totals.cycles) % 2)
+		return true;
+	return !concurrent(a, o) && !gca_port_looks(a);
+}
+
+/*
+ * gca_collect() - a cycle that begins after the call (Go's runtime.GC())
+ * @a: arena
+ * @o: what to do.  Not lent: the caller is the port's coordinator, and holds nothing
  *
- * Finishes a cycle that is under way first.  Parameters and result as
- * gca_cycle_run().
+ * Finishes a cycle that is under way first; that is all, unless a full one is asked for.
+ * Return: as gca_cycle_run(), gca_port_crew_get() and gca_port_look().
  */
 int gca_collect(struct gca_arena *a, const struct gca_order *o)
 {
-	struct gca_order first = *o;
-	int err;
+	struct gca_order whole = *o;
+	int err = 0;
 
-	if (o->until == GCA_UNTIL_SWEPT && a->phase != GCARENA_PHASE_OFF) {
-		first.until = GCA_UNTIL_MARKED;
-		err = gca_cycle_run(a, &first);
-		if (err)
+	set_deadline(a, o);
+	if (a->phase != GCARENA_PHASE_OFF) {
+		err = o->until == GCA_UNTIL_MARKING ? step(a, o) : finish(a, o);
+		if (err || o->until != GCA_UNTIL_SWEPT)
 			return err;
+		set_deadline(a, o);
 	}
-	return gca_cycle_run(a, o);
+	if (at_once(a, o)) {
+		whole.stopped = true;
+		if (!o->lent)
+			err = gca_port_look(a, GCARENA_SERVE_REFRESH);
+		if (err >= 0)
+			err = step(a, &whole);
+	} else {
+		err = begin(a, o);
+		if (!err && o->until != GCA_UNTIL_MARKING && a->phase == GCARENA_PHASE_MARK)
+			err = finish(a, o);
+	}
+	if (err || o->until != GCA_UNTIL_SWEPT || a->void_reason)
+		return err;
+	return sweep(a, o->lent);
 }

@@ -13,6 +13,7 @@ void gca_roots_release(struct gca_arena *a);
 bool gca_roots_mark(struct gca_worker *w);
 bool gca_roots_there(struct gca_arena *a);
 bool gca_roots_left(struct gca_arena *a);
+bool gca_roots_thread(struct gca_arena *a, u32 i, struct gca_mutator **m);
 void gca_roots_again(struct gca_arena *a);
 void gca_roots_open(struct gca_arena *a, bool stacks);
 void gca_roots_owe(struct gca_arena *a);
@@ -27,6 +28,17 @@ void gca_hand_back(struct gca_mutator *m, u32 slot);
 /* cycle.c */
 bool gca_told_to_stop(struct gca_arena *a);
 bool gca_give_up(struct gca_arena *a);
+
+/* conduct.c */
+void gca_workers_do(struct gca_arena *a, enum gca_work work, u64 until);
+bool gca_mark_by_workers(struct gca_arena *a, enum gca_work work);
+bool gca_mark_by_self(struct gca_worker *w, enum gca_work work);
+bool gca_drain_rings(struct gca_worker *w);
+bool gca_mark_running(struct gca_arena *a);
+
+/* stops.c */
+int gca_stop_world(struct gca_arena *a);
+void gca_start_world(struct gca_arena *a);
 
 /* work.c */
 bool gca_work_left(struct gca_arena *a, int own);

@@ -45,6 +45,21 @@ void gca_grey_word(struct gca_worker *w, u64 word)
 		worker_push(w, gca_entry(r.off, gca_pw_class(r.pw)));
 }
 
+/* gca_grey_words() - grey what @n words of our own memory point to or into */
+void gca_grey_words(struct gca_worker *w, const u64 *word, unsigned int n)
+{
+	unsigned int i, part;
+
+	for (; n; n -= part, word += part) {
+		part = min_t(unsigned int, n, GCA_GREY_MAX);
+		if (gca_worker_room(w))
+			gca_grey_block(w, word, part);
+		else
+			for (i = 0; i < part; i++)
+				gca_grey_word(w, READ_ONCE(word[i]));
+	}
+}
+
 /*
  * gca_grey_conservative() - grey what the words of a stack or plain root name
  *

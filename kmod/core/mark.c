@@ -589,6 +589,25 @@ static noinline enum gca_batch batch_list(struct gca_worker *w)
 	return ret;
 }
 
+/*
+ * gca_grey_block() - grey what @n words name that are in our own memory
+ * @w: with a buffer that has room for as many, gca_worker_room()
+ * @word: of a ring: their thread may write them meanwhile
+ * @n: at most GCA_GREY_MAX
+ */
+void gca_grey_block(struct gca_worker *w, const u64 *word, unsigned int n)
+{
+	struct batch_state s = batch_begin(w, w->exclusive);
+	u64 block[GCA_GREY_MAX + 1];
+	unsigned int i;
+
+	BUILD_BUG_ON(GCA_GREY_MAX > GCA_WBUF_ROOM);
+	for (i = 0; i < n; i++)
+		s.found = keep(&s, block, s.found, READ_ONCE(word[i]));
+	grey_block(&s, block, false);
+	batch_end(w, &s);
+}
+
 enum gca_batch gca_mark_batch(struct gca_worker *w)
 {
 	if (unlikely(w->arena->debug & GCARENA_DEBUG_MISS))

@@ -128,9 +128,13 @@ enum gca_batch {
 	GCA_BATCH_MISS,		/* a page of w->cur was not there */
 };
 
+#define GCA_GREY_MAX	64
+
 enum gca_batch gca_mark_batch(struct gca_worker *w);
+void gca_grey_block(struct gca_worker *w, const u64 *word, unsigned int n);
 
 void gca_grey_word(struct gca_worker *w, u64 word);
+void gca_grey_words(struct gca_worker *w, const u64 *word, unsigned int n);
 void gca_grey_conservative(struct gca_worker *w, const u64 *word, unsigned int n);
 void gca_grey_slot(struct gca_worker *w, struct gca_span *s, unsigned int index);
 bool gca_scan_faulting(struct gca_worker *w, u64 entry);

@@ -238,6 +238,42 @@ void gca_port_idle(struct gca_arena *a);
 void gca_port_run_workers(struct gca_arena *a, u64 until);
 
 /**
+ * gca_port_crew_get() - have workers, and keep them
+ * @a: arena
+ *
+ * By a conductor that does not mark itself, with nothing held; not nested.
+ * Return: 0, -ENODEV if there can be none: then the owner's threads must mark; or the
+ * errno that COLLECT reports.
+ */
+int gca_port_crew_get(struct gca_arena *a);
+void gca_port_crew_put(struct gca_arena *a);
+
+/**
+ * gca_port_step_begin() - a step of a cycle begins: nobody else's can
+ * @a: arena
+ *
+ * By the same, with nothing held but the crew.  Threads that have ended are detached, and
+ * knobs stand still until gca_port_step_end().  Return: 0, or the errno that COLLECT
+ * reports.
+ */
+int gca_port_step_begin(struct gca_arena *a);
+void gca_port_step_end(struct gca_arena *a);
+
+/** gca_port_looks() - does a thread of the owner's look after the plain roots? */
+bool gca_port_looks(struct gca_arena *a);
+
+/**
+ * gca_port_look() - have it look
+ * @a: arena
+ * @what: GCARENA_SERVE_REFRESH: are all there and told? GCARENA_SERVE_COMPARE: has none come
+ *	since?
+ *
+ * By the same, with nothing held.  Return: 0, also if nobody looks; 1 if some have come; or
+ * the errno that COLLECT reports.
+ */
+int gca_port_look(struct gca_arena *a, u32 what);
+
+/**
  * gca_port_pager_scans() - does a pager take the missed objects?
  * @a: arena
  *

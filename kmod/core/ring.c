@@ -24,7 +24,7 @@
 bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
 {
 	struct gcarena_mutator *sh = m->shared;
-	u32 tail, n;
+	u32 tail, n, part, first;
 	bool ok;
 
 	gca_spin_lock(&m->lock);
@@ -33,8 +33,11 @@ bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
 	n = tail - m->head;
 	ok = n <= GCARENA_RING_ENTRIES;
 	if (ok) {
-		for (; m->head != tail; m->head++)
-			gca_grey_word(w, READ_ONCE(sh->ring[m->head % GCARENA_RING_ENTRIES]));
+		for (; n; n -= part, m->head += part) {
+			first = m->head % GCARENA_RING_ENTRIES;
+			part = min_t(u32, n, GCARENA_RING_ENTRIES - first);
+			gca_grey_words(w, &sh->ring[first], part);
+		}
 	} else {
 		m->head = tail;
 	}

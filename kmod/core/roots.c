@@ -349,6 +349,26 @@ const struct gcarena_range *gca_roots_stack(const struct gca_arena *a, u64 sp)
 	return &r->range[lo - 1];
 }
 
+/*
+ * gca_roots_thread() - the thread of the @i-th stack job
+ * @m: out: to be given back by gca_port_mutator_put(); NULL: detached since
+ *
+ * Detach takes it out of the table under the lock, and then lets go of it.  Without a
+ * table, or while a new one is being made, there are none.  Return: false beyond the last.
+ */
+bool gca_roots_thread(struct gca_arena *a, u32 i, struct gca_mutator **m)
+{
+	bool there;
+
+	gca_spin_lock(&a->mutators_lock);
+	there = a->job_mutator && i < a->nr_jobs - a->nr_range_jobs;
+	*m = there ? a->job_mutator[i] : NULL;
+	if (*m)
+		gca_port_mutator_get(a, *m);
+	gca_spin_unlock(&a->mutators_lock);
+	return there;
+}
+
 /* Which range does job @j belong to? */
 static u32 range_of_job(const struct gca_roots *r, u32 j)
 {
@@ -391,12 +411,7 @@ static int job_run(struct gca_worker *w, u32 j)
 	int err;
 
 	if (j >= a->nr_range_jobs) {
-		/* Detach takes it out under the lock, and then lets go of it. */
-		gca_spin_lock(&a->mutators_lock);
-		m = a->job_mutator ? a->job_mutator[j - a->nr_range_jobs] : NULL;
-		if (m)
-			gca_port_mutator_get(a, m);
-		gca_spin_unlock(&a->mutators_lock);
+		gca_roots_thread(a, j - a->nr_range_jobs, &m);
 		if (!m)
 			return 0;
 		err = scan_thread(w, m);

@@ -130,6 +130,23 @@ bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns)
 	return did;
 }
 
+#define ASSIST_NS	100000	/* of one assist */
+
+/**
+ * gca_assist() - a thread that has allocated beyond the goal while others mark
+ * @a: arena
+ *
+ * In the thread's own call, outside operations.  Go's gcAssistAlloc(), but that nobody
+ * keeps accounts yet: who is beyond the goal marks for a while, each time it fetches
+ * memory, so it cannot outrun those who mark.
+ */
+void gca_assist(struct gca_arena *a)
+{
+	if (READ_ONCE(a->work) == GCA_WORK_MARK &&
+	    (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal))
+		gca_work_slice(a, GCA_MARK_ASSIST, ASSIST_NS);
+}
+
 /** gca_missed_pending() - are there objects or root jobs to be scanned with faults on? */
 bool gca_missed_pending(struct gca_arena *a)
 {

@@ -61,7 +61,7 @@ static u64 alloc_object(void)
 {
 	for (;;) {
 		struct gcarena_slot *s = &shared->slot[shared->current_slot[SMALL]];
-		u32 i = s->free_index, count = 16, flags;
+		u32 i = s->free_index, count = 16;
 
 		if (i < s->nelems) {	/* a fresh heap: no slot is taken yet */
 			s->free_index = i + 1;
@@ -72,7 +72,7 @@ static u64 alloc_object(void)
 			if (s->next)
 				continue;
 		}
-		must(!gca_refill(&mutator, SMALL, &count, &flags), "no spans");
+		must(!gca_refill(&mutator, SMALL, &count), "no spans");
 	}
 }
 

@@ -142,6 +142,21 @@ static inline void heap_collect(void)
 		heap_must(NULL, gca_strerror());
 }
 
+/* Marked in a stop, whose length is then that of marking. */
+static inline void heap_collect_stopped(void)
+{
+	if (gca_collect(heap_arena, GCA_COLLECT_STOPPED))
+		heap_must(NULL, gca_strerror());
+}
+
+/* Marking begins, and nobody marks; or ends.  Return: can it be told to? */
+static inline bool heap_marking(bool begin __attribute__((unused)))
+{
+	if (gca_collect(heap_arena, begin ? GCA_COLLECT_UNTIL_MARKING : 0))
+		heap_must(NULL, gca_strerror());
+	return true;
+}
+
 static inline uint64_t heap_cycles(void)
 {
 	struct gca_stats s;
@@ -275,6 +290,12 @@ static inline void heap_collect(void)
 	if (disabled)
 		GC_disable();
 }
+#define heap_collect_stopped()	heap_collect()
+
+static inline bool heap_marking(bool begin __attribute__((unused)))
+{
+	return false;
+}
 
 static inline uint64_t heap_cycles(void)
 {
@@ -346,6 +367,11 @@ static inline void *heap_bytes(size_t size)
 #define heap_store(slot, value)	(*(void **)(slot) = (void *)(value))
 #define heap_free(p)		free(p)
 
+static inline bool heap_marking(bool begin __attribute__((unused)))
+{
+	return false;
+}
+
 static inline uint64_t heap_cycles(void)
 {
 	return 0;
@@ -354,6 +380,7 @@ static inline uint64_t heap_cycles(void)
 static inline void heap_collect(void)
 {
 }
+#define heap_collect_stopped()	heap_collect()
 
 #else
 #error "say which heap: HEAP_GCARENA, HEAP_BDWGC or HEAP_MALLOC"

@@ -233,7 +233,7 @@ int main(int argc, char **argv)
 		mark = heap_mark_ns();
 		marked = heap_marked();
 		begun = heap_stopped_ns();
-		heap_collect();
+		heap_collect_stopped();
 		stopped[t] = heap_stopped_ns() - begun;
 		ns[t] = heap_mark_ns() - mark;
 		marked = heap_marked() - marked;

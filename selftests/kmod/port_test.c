@@ -285,6 +285,34 @@ void gca_port_quiesce(struct gca_arena *a)
 		schedule_timeout_uninterruptible(1);
 }
 
+int gca_port_crew_get(struct gca_arena *a)
+{
+	return 0;
+}
+
+void gca_port_crew_put(struct gca_arena *a)
+{
+}
+
+int gca_port_step_begin(struct gca_arena *a)
+{
+	return 0;
+}
+
+void gca_port_step_end(struct gca_arena *a)
+{
+}
+
+bool gca_port_looks(struct gca_arena *a)
+{
+	return false;
+}
+
+int gca_port_look(struct gca_arena *a, u32 what)
+{
+	return 0;
+}
+
 void gca_port_missed(struct gca_arena *a)
 {
 }

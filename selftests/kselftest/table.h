@@ -48,7 +48,7 @@ static const struct command {
 	  offsetof(struct gcarena_settle, __reserved)),
 	C(layout, LAYOUT, 0, 0, offsetof(struct gcarena_layout, __reserved)),
 	C(roots, ROOTS, 0, 0, -1),
-	C(collect, COLLECT, 31, WANTS_MAPS, offsetof(struct gcarena_collect, __reserved)),
+	C(collect, COLLECT, 63, WANTS_MAPS, offsetof(struct gcarena_collect, __reserved)),
 	C(config, CONFIG, 0, 0, -1),
 	C(stats, STATS, 0, 0, -1),
 	C(serve, SERVE, GCARENA_SERVE_NOWAIT | GCARENA_SERVE_LOOKS | GCARENA_SERVE_CHANGED,

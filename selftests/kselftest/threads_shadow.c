@@ -196,6 +196,41 @@ static void post(struct program *p)
 	pthread_mutex_unlock(&mail[i].lock);
 }
 
+/* In one of the ways there are. */
+static void overwrite(struct program *p, uint64_t *place, void *value)
+{
+	void *old = (void *)*place;
+
+	switch (rnd(p, 4)) {
+	case 0:
+		ASSERT_EQ(gca_cas(p->m, place, old, value), 1);
+		break;
+	case 1:
+		ASSERT_TRUE(gca_exchange(p->m, place, value) == old);
+		break;
+	default:
+		gca_store(p->m, place, value);
+	}
+}
+
+/* Move a node's edges by one, up or down, or take them all. */
+static void shift(struct program *p, struct node *n)
+{
+	uint64_t *edge = object(n) + 1;
+
+	if (rnd(p, 3) == 0) {
+		gca_clear_range(p->m, edge, n->edges);
+		for (int e = 0; e < n->edges; e++)
+			n->edge[e] = -1;
+	} else if (rnd(p, 2)) {
+		gca_store_range(p->m, edge + 1, edge, n->edges - 1U);
+		memmove(&n->edge[1], &n->edge[0], (n->edges - 1U) * sizeof(n->edge[0]));
+	} else {
+		gca_store_range(p->m, edge, edge + 1, n->edges - 1U);
+		memmove(&n->edge[0], &n->edge[1], (n->edges - 1U) * sizeof(n->edge[0]));
+	}
+}
+
 static __attribute__((noinline)) void operation(struct program *p)
 {
 	uint32_t r = rnd(p, 100000);
@@ -212,8 +247,12 @@ static __attribute__((noinline)) void operation(struct program *p)
 	} else if (r < 65000) {
 		value = random_place(p, &from);
 		place = random_place(p, &to);
-		gca_store(p->m, place, (void *)*value);
+		overwrite(p, place, (void *)*value);
 		*to = *from;
+	} else if (r < 70000) {
+		random_place(p, &to);
+		if (*to >= 0)
+			shift(p, &p->node[*to]);
 	} else if (r < 75000) {
 		place = random_place(p, &to);
 		drop(p, place, to);

@@ -89,6 +89,34 @@ WEAK void gca_port_run_workers(struct gca_arena *a, u64 until)
 		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
 }
 
+WEAK int gca_port_crew_get(struct gca_arena *a)
+{
+	return 0;
+}
+
+WEAK void gca_port_crew_put(struct gca_arena *a)
+{
+}
+
+WEAK int gca_port_step_begin(struct gca_arena *a)
+{
+	return 0;
+}
+
+WEAK void gca_port_step_end(struct gca_arena *a)
+{
+}
+
+WEAK bool gca_port_looks(struct gca_arena *a)
+{
+	return false;
+}
+
+WEAK int gca_port_look(struct gca_arena *a, u32 what)
+{
+	return 0;
+}
+
 WEAK void gca_port_missed(struct gca_arena *a)
 {
 }

@@ -325,19 +325,19 @@ static void test_bad_header(void **state)
 static void test_refill_errors(void **state)
 {
 	struct world *w = small_world(0);
-	u32 sc, count, flags;
+	u32 sc, count;
 
 	for (sc = 0; sc < 1000; sc++) {
 		count = 1;
 		if (sc % 4 == 3 || sc >= GCARENA_NR_SPAN_CLASSES)
-			assert_int_equal(gca_refill(&w->m, sc, &count, &flags), -EINVAL);
+			assert_int_equal(gca_refill(&w->m, sc, &count), -EINVAL);
 	}
 	count = 1;
-	assert_int_equal(gca_refill(&w->m, U32_MAX, &count, &flags), -EINVAL);
+	assert_int_equal(gca_refill(&w->m, U32_MAX, &count), -EINVAL);
 	count = 0;
-	assert_int_equal(gca_refill(&w->m, 0, &count, &flags), -EINVAL);
+	assert_int_equal(gca_refill(&w->m, 0, &count), -EINVAL);
 	count = GCA_REFILL_MAX + 1;
-	assert_int_equal(gca_refill(&w->m, 0, &count, &flags), -EINVAL);
+	assert_int_equal(gca_refill(&w->m, 0, &count), -EINVAL);
 	world_close(w);
 }
 
@@ -576,7 +576,7 @@ static bool scenario(u32 after)
 	}
 	STEP(gca_roots_update(a, &r, 1, NULL, 0));
 	count = 1;
-	STEP(gca_refill(m, GCARENA_SPAN_CLASS(78, 0), &count, &flags));
+	STEP(gca_refill(m, GCARENA_SPAN_CLASS(78, 0), &count));
 	STEP(gca_large(a, 3 * GCA_CHUNK_SIZE, GCARENA_PRECISE, 65, &addr, &flags));
 	mine[0] = addr;
 	STEP(gca_collect(a, ORDER(GCA_UNTIL_MARKING, true, WORLD_TIMEOUT)));

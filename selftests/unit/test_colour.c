@@ -272,14 +272,14 @@ static bool pruned;	/* the operation did something, but leads too far */
 
 static bool do_refill(struct world *w)
 {
-	u32 n = 1, flags, i, spans = 0;
+	u32 n = 1, i, spans = 0;
 
 	if (current_room(w, &i))
 		return false;
 	for (i = 1; i < 4; i++)
 		if (w->m.twin[i].span && w->sh->slot[i].free_index < w->sh->slot[i].nelems)
 			return false;	/* not yet taken to the end: do_alloc() does it */
-	assert_int_equal(gca_refill(&w->m, SC, &n, &flags), 0);
+	assert_int_equal(gca_refill(&w->m, SC, &n), 0);
 	for (i = 0; i < PAGES; i++)
 		spans += gca_span(&w->a, i)->state == GCA_SPAN_INUSE;
 	pruned = spans > max_spans;

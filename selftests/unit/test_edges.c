@@ -22,11 +22,11 @@ static void test_inner_leaks(void **state)
 static void test_refill_none(void **state)
 {
 	struct world *w = world_open(64 * MIB, 0, 1);
-	u32 i, n, flags;
+	u32 i, n;
 
 	for (i = 0; i < WORLD_SLOTS; i++) {
 		n = 1;
-		assert_int_equal(gca_refill(&w->m, GCARENA_SPAN_CLASS(3, 0), &n, &flags), 0);
+		assert_int_equal(gca_refill(&w->m, GCARENA_SPAN_CLASS(3, 0), &n), 0);
 		assert_int_equal(n, 1);
 	}
 	world_close(w);

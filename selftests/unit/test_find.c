@@ -49,11 +49,11 @@ static void check_word(struct world *w, u64 word)
 
 static void add_small(struct world *w, u32 c, u32 kind)
 {
-	u32 sc = GCARENA_SPAN_CLASS(c, kind), n = 1, flags, slot;
+	u32 sc = GCARENA_SPAN_CLASS(c, kind), n = 1, slot;
 	struct place *p = &place[nr_places++];
 
 	assert_true(nr_places < ARRAY_SIZE(place));
-	assert_int_equal(gca_refill(&w->m, sc, &n, &flags), 0);
+	assert_int_equal(gca_refill(&w->m, sc, &n), 0);
 	slot = w->sh->current_slot[sc];
 	p->start = w->sh->slot[slot].base;
 	p->size = w->sh->slot[slot].elem_size;

@@ -451,7 +451,7 @@ static void test_no_linear_search(void **state)
 /* A heap of 64 MiB full of objects of one size and kind: at most 5 % metadata. */
 static void test_metadata(void **state)
 {
-	u32 c, kind, n, flags, i;
+	u32 c, kind, n, i;
 	struct world *w;
 
 	for (c = 0; c < GCARENA_NR_SIZES; c++)
@@ -461,7 +461,7 @@ static void test_metadata(void **state)
 			w = world_open(128 * MIB, 0, 1);
 			while ((u64)w->a.heap.inuse << GCARENA_PAGE_SHIFT < 64 * MIB) {
 				n = 32;
-				assert_int_equal(gca_refill(&w->m, sc, &n, &flags), 0);
+				assert_int_equal(gca_refill(&w->m, sc, &n), 0);
 				for (i = w->sh->current_slot[sc]; i; i = w->sh->slot[i].next)
 					w->sh->slot[i].free_index = w->sh->slot[i].nelems;
 			}

@@ -28,7 +28,7 @@ static void test_before_growing(void **state)
 {
 	struct world *w = world_open(64 * MIB, 0, 1);
 	u64 live[200], dead = 0, at, inuse;
-	u32 i, n = 1, flags;
+	u32 i, n = 1;
 	s64 unswept;
 
 	for (i = 0; i < ARRAY_SIZE(live); i++) {
@@ -44,7 +44,7 @@ static void test_before_growing(void **state)
 	inuse = w->a.heap.inuse;
 	unswept = atomic64_read(&w->a.unswept);
 	assert_int_equal(unswept, 201);
-	assert_int_equal(gca_refill(&w->m, ONE_PAGE, &n, &flags), 0);
+	assert_int_equal(gca_refill(&w->m, ONE_PAGE, &n), 0);
 	assert_int_equal(w->m.twin[w->m.first[ONE_PAGE]].span->page, span_of(w, dead));
 	assert_int_equal(atomic64_read(&w->a.unswept), unswept - 1);
 	assert_true(w->a.heap.inuse < inuse);
@@ -79,7 +79,7 @@ static void test_many(void **state)
 	assert_true(flags & GCARENA_LARGE_NEEDZERO);
 	assert_true(span_of(w, addr) + 200 <= top);
 	assert_true(atomic64_read(&w->a.unswept) >= 2000 - 200 - 64);
-	assert_int_equal(gca_refill(&w->m, GCARENA_SPAN_CLASS(0, 0), &n, &flags), 0);
+	assert_int_equal(gca_refill(&w->m, GCARENA_SPAN_CLASS(0, 0), &n), 0);
 	assert_true(w->m.twin[w->m.first[GCARENA_SPAN_CLASS(0, 0)]].span->page < top);
 	/* one pass a cycle; then the heap grows, and the next cycle begins another */
 	w->root[0] = addr + 8;
@@ -199,13 +199,13 @@ static struct world *full_but_for_42(u64 *room)
 	struct world *w = world_open(64 * MIB, 0, 8);
 	static u64 live[4096];
 	struct gcarena_range range = { (u64)live, sizeof(live), 0, 0 };
-	u32 i, n, sc = ONE_PAGE, flags, k = 0;
+	u32 i, n, sc = ONE_PAGE, k = 0;
 	u64 addr;
 
 	assert_int_equal(gca_roots_update(&w->a, &range, 1, NULL, 0), 0);
 	for (i = 0; i < 8192; i++) {
 		n = 1;
-		assert_int_equal(gca_refill(&w->m, sc, &n, &flags), 0);
+		assert_int_equal(gca_refill(&w->m, sc, &n), 0);
 		addr = world_alloc_class(w, sc);
 		assert_int_equal(span_of(w, addr), i);
 		if (i % 2 && (i < 4001 || i > 4041))
@@ -220,21 +220,21 @@ static struct world *full_but_for_42(u64 *room)
 
 static void test_full_refill(void **state)
 {
-	u32 sc, n = 1, flags, i;
+	u32 sc, n = 1, i;
 	struct world *w;
 	u64 room;
 
 	for (sc = 0; gca_class_pages[sc] < 4; sc++)
 		;
 	w = full_but_for_42(&room);
-	assert_int_equal(gca_refill(&w->m, 4 * sc, &n, &flags), 0);
+	assert_int_equal(gca_refill(&w->m, 4 * sc, &n), 0);
 	assert_int_equal(n, 1);
 	assert_in_range(w->m.twin[w->m.first[4 * sc]].span->page, span_of(w, room),
 			span_of(w, room) + 42);
 	/* all of it, then no more: everything is swept */
 	for (i = 0; i < 100; i++) {
 		n = 3;
-		if (gca_refill(&w->m, 4 * sc, &n, &flags))
+		if (gca_refill(&w->m, 4 * sc, &n))
 			break;
 		assert_true(n > 0);
 	}
@@ -242,9 +242,9 @@ static void test_full_refill(void **state)
 	assert_int_equal(n, 0);
 	assert_int_equal(atomic64_read(&w->a.unswept), 0);
 	n = 1;
-	assert_int_equal(gca_refill(&w->m, 4 * sc, &n, &flags), -ENOSPC);
+	assert_int_equal(gca_refill(&w->m, 4 * sc, &n), -ENOSPC);
 	n = 1;
-	assert_int_equal(gca_refill(&w->m, ONE_PAGE, &n, &flags), 0);
+	assert_int_equal(gca_refill(&w->m, ONE_PAGE, &n), 0);
 	world_close(w);
 }
 
@@ -270,7 +270,7 @@ static void test_full_killed(void **state)
 	for (sc = 0; gca_class_pages[sc] < 4; sc++)
 		;
 	world_hooks.relax = 1;
-	assert_int_equal(gca_refill(&w->m, 4 * sc, &n, &flags), -EINTR);
+	assert_int_equal(gca_refill(&w->m, 4 * sc, &n), -EINTR);
 	assert_int_equal(n, 0);
 	assert_int_equal(gca_large(&w->a, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -EINTR);
 	assert_true(atomic64_read(&w->a.unswept) > 8192 - 600);
@@ -310,7 +310,7 @@ static void *take(void *arg)
 			gca_sweep_some(t->a, 3);
 			gca_op_end(t->a);
 		} else if (i % 3) {
-			if (gca_refill(&t->m, (i * 4 + t->seed) % 70 * 4, &n, &flags))
+			if (gca_refill(&t->m, (i * 4 + t->seed) % 70 * 4, &n))
 				abort();
 		} else if (gca_large(t->a, 100000, GCARENA_NOSCAN, 0, &addr, &flags)) {
 			abort();

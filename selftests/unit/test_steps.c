@@ -707,14 +707,14 @@ static void test_garbage(void **state)
 	struct gca_mutator m = {};
 	struct graph g;
 	struct world *w = open_graph(&g, 0, 120);
-	u32 round, count, flags;
+	u32 round, count;
 
 	assert_int_equal(gca_mutator_init(&m, &w->a, WORLD_SLOTS, sh), 0);
 	for (round = 0; round < 300; round++) {
 		assert_int_equal(gca_mutator_attach(&m), 0);
 		for (i = 0; i < 12; i++) {
 			count = 1 + world_below(w, 4);
-			gca_refill(&m, world_below(w, GCARENA_NR_SPAN_CLASSES), &count, &flags);
+			gca_refill(&m, world_below(w, GCARENA_NR_SPAN_CLASSES), &count);
 		}
 		for (i = 0; i < bytes / 4; i++)
 			if (world_below(w, 2))
@@ -755,12 +755,12 @@ static void test_arguments(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(class); i++) {
 		n = 1;
-		assert_int_equal(gca_refill(&w->m, class[i], &n, &flags), -EINVAL);
+		assert_int_equal(gca_refill(&w->m, class[i], &n), -EINVAL);
 	}
 	n = 0;
-	assert_int_equal(gca_refill(&w->m, 0, &n, &flags), -EINVAL);
+	assert_int_equal(gca_refill(&w->m, 0, &n), -EINVAL);
 	n = GCA_REFILL_MAX + 1;
-	assert_int_equal(gca_refill(&w->m, 0, &n, &flags), -EINVAL);
+	assert_int_equal(gca_refill(&w->m, 0, &n), -EINVAL);
 	assert_int_equal(gca_large(&w->a, 0, GCARENA_NOSCAN, 0, &addr, &flags), -EINVAL);
 	assert_int_equal(gca_large(&w->a, 8, GCARENA_NR_KINDS, 0, &addr, &flags), -EINVAL);
 	assert_int_equal(gca_large(&w->a, 8, GCARENA_PRECISE, 0, &addr, &flags), -EINVAL);
@@ -1155,7 +1155,7 @@ static void test_no_memory(void **state)
 	for (k = 0; k < 1500; k++) {
 		u32 sc = GCARENA_SPAN_CLASS(GCARENA_NR_SIZES - 1, 0), want;
 
-		FAIL_EACH(err, (want = 1, gca_refill(&w->m, sc, &want, &flags)), !want);
+		FAIL_EACH(err, (want = 1, gca_refill(&w->m, sc, &want)), !want);
 		assert_int_equal(want, 1);
 		s = &w->sh->slot[w->sh->current_slot[sc]];
 		s->free_index = s->nelems;

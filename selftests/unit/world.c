@@ -232,7 +232,8 @@ static struct gcarena_slot *find_slot(struct world *w, u32 sc, u32 *index)
 			*current = s->next;
 		}
 		count = 1 + world_below(w, 3);
-		w->err = gca_refill(&w->m, sc, &count, &w->wants);
+		w->err = gca_refill(&w->m, sc, &count);
+		w->wants = gca_cycle_wanted(&w->a) ? GCARENA_WANT_COLLECT : 0;
 		if (w->err)
 			return NULL;
 		assert_true(count > 0);
@@ -308,7 +309,7 @@ u64 world_alloc(struct world *w, u64 bytes, u32 kind, u32 layout)
 				   &addr, &flags);
 		if (w->err)
 			return 0;
-		w->wants = flags & ~GCARENA_LARGE_NEEDZERO;
+		w->wants = gca_cycle_wanted(&w->a) ? GCARENA_WANT_COLLECT : 0;
 		bytes = ALIGN(bytes, GCARENA_PAGE_SIZE);
 		if (flags & GCARENA_LARGE_NEEDZERO)
 			memset((void *)addr, 0, bytes);

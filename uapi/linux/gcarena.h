@@ -287,7 +287,8 @@ struct gcarena_create {
 #define GCARENA_DEBUG_CHECKMARK	(1U << 0)	/* second marker, each cycle */
 #define GCARENA_DEBUG_OVERFLOW	(1U << 1)	/* pretend that buffers run out */
 #define GCARENA_DEBUG_MISS	(1U << 2)	/* pretend that no-fault reads miss */
-#define GCARENA_DEBUG_ALL	7U
+#define GCARENA_DEBUG_STOPPED	(1U << 3)	/* mark with the world stopped */
+#define GCARENA_DEBUG_ALL	15U
 
 /**
  * struct gcarena_attach - GCARENA_IOC_ATTACH: the calling thread becomes a mutator
@@ -449,7 +450,8 @@ struct gcarena_roots {
 #define GCARENA_COLLECT_UNTIL_MARKING	(1U << 1)	/* return when marking has begun */
 #define GCARENA_COLLECT_UNTIL_MARKED	(1U << 2)	/* return when marking is done */
 #define GCARENA_COLLECT_PACED		(1U << 3)	/* WANT_COLLECT: not "forced" */
-#define GCARENA_COLLECT_SWEEP_STOPPED	(1U << 4)	/* sweep before the world runs */
+#define GCARENA_COLLECT_SWEEP_STOPPED	(1U << 4)	/* mark and sweep before the world runs */
+#define GCARENA_COLLECT_STOPPED		(1U << 5)	/* mark with the world stopped */
 
 enum gcarena_result {
 	GCARENA_RESULT_DONE,

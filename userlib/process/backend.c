@@ -88,6 +88,7 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 	err = gca_arena_init(&p->arena, create->reserve, control, create->debug);
 	if (err)
 		goto out;
+	p->arena.concurrent = true;
 	gca_arena_map(&p->arena, (u64)(uintptr_t)space->heap);
 	control->engine = GCARENA_ENGINE_SIGNAL;
 	err = gca_crew_start(p);
@@ -171,11 +172,15 @@ static GCA_UNWATCHED int process_park(struct gca_space *space, uint32_t id)
 
 /* ------------------------------------------------------------------------ allocation */
 
-/* What the caller should do next; also pokes coordinator and pager. */
+/*
+ * What the caller should do next; also pokes coordinator and pager, and has who is beyond
+ * the goal mark.
+ */
 static u32 process_wants(struct gca_process *p)
 {
 	u32 flags = 0;
 
+	gca_assist(&p->arena);
 	if (gca_cycle_wanted(&p->arena) && !gca_kick(p, true))
 		flags |= GCARENA_WANT_COLLECT;
 	if (gca_scavenge_wanted(&p->arena)) {
@@ -201,9 +206,8 @@ static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 	/* As gca_call_begin(), but the library has blocked the signals. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	gca_call_enter();
-	err = gca_refill(&m->core, req->span_class, &req->count, &req->flags);
-	req->flags &= ~(GCARENA_WANT_COLLECT | GCARENA_WANT_SERVE);
-	req->flags |= process_wants(p);
+	err = gca_refill(&m->core, req->span_class, &req->count);
+	req->flags = process_wants(p);
 	gca_call_leave();
 	pthread_setcancelstate(cancel, NULL);
 	return err;
@@ -224,7 +228,6 @@ static int process_large(struct gca_space *space, struct gcarena_large *req)
 		req->addr = err ? 0 : m->core.newborn;
 		/* Pairs with the acquire in scan_thread(). */
 		smp_store_release(&m->core.newborn, 0);
-		flags &= ~(GCARENA_WANT_COLLECT | GCARENA_WANT_SERVE);
 		req->flags = flags | process_wants(p);
 	}
 	gca_call_end(call);
@@ -281,6 +284,8 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 	struct gca_order order = {
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !paced,
+		.lazy = GCA_LAZY,
+		.stopped = req->flags & GCARENA_COLLECT_STOPPED,
 		.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED,
 		.timeout_ns = req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT,
 	};

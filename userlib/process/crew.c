@@ -3,15 +3,10 @@
  * crew.c: the threads that collect: a coordinator an arena, and workers.
  *
  * The coordinator runs core/cycle.c.  Requests (COLLECT) and kicks (the trigger was
- * reached) only wake it.  It works, too, and a worker more for each further processor
- * that the process may use joins it, if the heap is large enough to be worth it; they
- * are made when they are first wanted.  The algorithm is the core's: nothing here knows
- * what a slice is made of.
- *
- * Before a cycle the coordinator asks the pager to bring the plain roots up to date, and
- * after the begin stop whether a library was loaded in between; if so the cycle is void and
- * begins anew.  With checkmark every other cycle does without the second question, so
- * that its stop is the first, in which stacks can be verified.  As kmod/coordinator.c.
+ * reached) only wake it.  It works, too, and in a stop a worker more for each further
+ * processor that the process may use joins it, if the heap is large enough to be worth it;
+ * while the world runs, a quarter of the processors is theirs.  They are made with the
+ * arena.  The algorithm is the core's: nothing here knows what a slice is made of.
  *
  * In a stop it may wait for no thread but its own kind, and allocate nothing: an attached
  * thread may be parked inside malloc().  process->lock is no danger: who holds it has all
@@ -32,7 +27,6 @@
 #define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
 #define GCA_KICK_WAIT		5000000		/* of a thread that allocates, ns */
 #define GCA_YIELDS		100
-#define GCA_LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 #define GCA_STACK		(256UL << 10)
 
@@ -65,6 +59,12 @@ static void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
 
 /* ----------------------------------------------------------------------- workers */
 
+/* How many may work beside the coordinator?  p->lock is held. */
+static unsigned int gca_helpers(const struct gca_process *p)
+{
+	return READ_ONCE(p->stopped) ? p->want : min(p->want, (p->nr_workers + 1) / 4);
+}
+
 static void *gca_worker(void *arg)
 {
 	struct gca_process *p = arg;
@@ -76,7 +76,7 @@ static void *gca_worker(void *arg)
 	while (!p->dying) {
 		WRITE_ONCE(p->asleep, p->asleep + 1);
 		smp_mb();	/* pairs with the one in gca_port_work() */
-		while (!p->dying && !(p->working && p->busy < p->want && gca_work_there(&p->arena)))
+		while (!p->dying && !(p->working && p->busy < gca_helpers(p) && gca_work_there(&p->arena)))
 			pthread_cond_wait(&p->work, &p->lock);
 		WRITE_ONCE(p->asleep, p->asleep - 1);
 		if (p->dying)
@@ -120,15 +120,36 @@ static unsigned int gca_processors(void)
 }
 
 /*
- * How many are to help in this cycle?  What will be marked is about what was live at the
- * end of the last one; to wake a thread for less costs more than it does.
+ * How many are to help?  What will be marked is about what was live at the end of the last
+ * cycle; to wake a thread for less costs more than it does.  With the world running, a
+ * quarter of the processors is for marking (Go's utilisation), the coordinator's included.
  */
-static void gca_crew_want(struct gca_process *p)
+int gca_port_crew_get(struct gca_arena *a)
 {
-	struct gca_arena *a = &p->arena;
+	struct gca_process *p = a->port;
 	u64 live = a->totals.cycles ? a->totals.live : (u64)atomic64_read(&a->heap_live);
 
 	WRITE_ONCE(p->want, min_t(u64, live / GCA_HEAP_PER_WORKER, p->nr_workers));
+	return 0;
+}
+
+void gca_port_crew_put(struct gca_arena *a)
+{
+	(void)a;
+}
+
+int gca_port_step_begin(struct gca_arena *a)
+{
+	struct gca_process *p = a->port;
+
+	gca_members_reap(p);
+	pthread_mutex_lock(&p->cycle_lock);
+	return 0;
+}
+
+void gca_port_step_end(struct gca_arena *a)
+{
+	pthread_mutex_unlock(&((struct gca_process *)a->port)->cycle_lock);
 }
 
 void gca_port_run_workers(struct gca_arena *a, u64 until)
@@ -141,7 +162,7 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 		return;
 	pthread_mutex_lock(&p->lock);
 	WRITE_ONCE(p->working, true);
-	if (p->want)
+	if (gca_helpers(p))
 		pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	for (;;) {
@@ -186,13 +207,15 @@ void gca_port_idle(struct gca_arena *a)
 
 /* ---------------------------------------------------------------- the pager's looks */
 
-/*
- * Have the pager look after the plain roots.  Return: 0, also if there is no pager that
- * does so; 1 if it has answered CHANGED; -ESRCH if the arena dies.
- */
-static int gca_look(struct gca_process *p, u32 what)
+bool gca_port_looks(struct gca_arena *a)
+{
+	return READ_ONCE(((struct gca_process *)a->port)->looks);
+}
+
+int gca_port_look(struct gca_arena *a, u32 what)
 {
 	u64 until = gca_port_now() + GCA_LOOK_PATIENCE;
+	struct gca_process *p = a->port;
 	int ret = 0;
 
 	pthread_mutex_lock(&p->lock);
@@ -225,67 +248,6 @@ void gca_look_answer(struct gca_process *p, u32 flags)
 	}
 }
 
-/* --------------------------------------------------------------------- the cycle */
-
-/* Begin a cycle, and be sure that no library came in before the begin stop. */
-static int gca_begin(struct gca_process *p, const struct gca_order *o)
-{
-	struct gca_arena *a = &p->arena;
-	struct gca_order begin = *o;
-	unsigned int tries;
-	int ret;
-
-	begin.until = GCA_UNTIL_MARKING;
-#ifndef GCA_TSAN
-	begin.lazy = true;
-#endif
-	for (tries = 0; tries < GCA_LIBRARY_TRIES; tries++) {
-		ret = gca_look(p, GCARENA_SERVE_REFRESH);
-		if (!ret)
-			ret = gca_cycle_run(a, &begin);
-		if (ret || a->phase != GCARENA_PHASE_MARK)
-			return ret;
-		ret = gca_look(p, GCARENA_SERVE_COMPARE);
-		if (!ret)
-			return 0;
-		gca_cycle_abandon(a, ret < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY, o->forced);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;	/* void: the caller is told */
-}
-
-/* May the first stop be the only one? */
-static bool gca_at_once(struct gca_process *p)
-{
-	return !READ_ONCE(p->looks) || (p->arena.debug & GCARENA_DEBUG_CHECKMARK &&
-					p->arena.totals.cycles % 2);
-}
-
-static int gca_run_order(struct gca_process *p, const struct gca_order *o)
-{
-	struct gca_arena *a = &p->arena;
-	struct gca_order finish = *o;
-	int ret;
-
-	if (a->phase != GCARENA_PHASE_OFF) {
-		/* One is under way: it is finished; a full one follows. */
-		if (o->until == GCA_UNTIL_SWEPT)
-			finish.until = GCA_UNTIL_MARKED;
-		ret = gca_cycle_run(a, &finish);
-		if (ret || o->until != GCA_UNTIL_SWEPT)
-			return ret;
-	}
-	if (gca_at_once(p)) {
-		ret = gca_look(p, GCARENA_SERVE_REFRESH);
-		return ret < 0 ? ret : gca_cycle_run(a, o);
-	}
-	ret = gca_begin(p, o);
-	if (ret || o->until == GCA_UNTIL_MARKING || a->phase != GCARENA_PHASE_MARK)
-		return ret;
-	return gca_cycle_run(a, o);
-}
-
 /* ----------------------------------------------------------------- the coordinator */
 
 /* Take what is asked for first, and with a full cycle all who want one.  p->lock is held. */
@@ -310,6 +272,7 @@ static struct gca_request *gca_requests_take(struct gca_process *p)
 		*end = r;
 		end = &r->next;
 		first->order.forced |= r->order.forced;
+		first->order.stopped |= r->order.stopped;
 		first->order.sweep_stopped |= r->order.sweep_stopped;
 		first->order.timeout_ns = max(first->order.timeout_ns, r->order.timeout_ns);
 	}
@@ -331,7 +294,7 @@ static void gca_requests_done(struct gca_process *p, struct gca_request *r, int 
 /* One request, or what the trigger asks for.  p->lock is held, but not meanwhile. */
 static void gca_coordinate_once(struct gca_process *p)
 {
-	struct gca_order o = { .until = GCA_UNTIL_SWEPT, .timeout_ns = GCA_AGE_LIMIT };
+	struct gca_order o = { .until = GCA_UNTIL_SWEPT, .lazy = GCA_LAZY, .timeout_ns = GCA_AGE_LIMIT };
 	struct gca_request *taken = gca_requests_take(p);
 	struct timespec t;
 	u32 reason = 0;
@@ -342,15 +305,11 @@ static void gca_coordinate_once(struct gca_process *p)
 	else
 		WRITE_ONCE(p->kicked, false);
 	pthread_mutex_unlock(&p->lock);
-	gca_members_reap(p);
-	gca_crew_want(p);
-	pthread_mutex_lock(&p->cycle_lock);
 	/* A paced one that somebody else's cycle has made unnecessary is done. */
 	if (o.forced || gca_cycle_wanted(&p->arena)) {
-		ret = gca_run_order(p, &o);
+		ret = gca_collect(&p->arena, &o);
 		reason = ret ? 0 : p->arena.void_reason;
 	}
-	pthread_mutex_unlock(&p->cycle_lock);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	WRITE_ONCE(p->coordinator_ns, (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec);
 	pthread_mutex_lock(&p->lock);

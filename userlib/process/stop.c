@@ -21,8 +21,9 @@
  * is woken, to sleep on, or to return EINTR where SA_RESTART does not help.
  *
  * The release may come before all stacks have been captured (core/roots.c): then the
- * thread captures its own before it leaves.  Nobody else does it in between: a thread
- * that runs cannot be read here.  (Not under TSan: it does not bear the collector in a
+ * thread captures its own before it leaves.  Or a worker does, as long as the thread is in
+ * a call, where it may wait for long, even for the end of this cycle; what the worker has
+ * read counts if the thread has not left the call meanwhile.  (Not under TSan: it does not bear the collector in a
  * handler; there all stacks are scanned in the stop.)
  *
  * The handler can have interrupted anything, so what it calls here takes no lock that
@@ -154,8 +155,11 @@ GCA_UNWATCHED void gca_call_leave(void)
 	bool go;
 
 	for (;;) {
-		for (m = gca_mine; m; m = m->sibling)
+		for (m = gca_mine; m; m = m->sibling) {
 			smp_store_release(&m->held, 0);
+			/* Before it enters again; pairs with gca_port_stack_same(). */
+			smp_store_release(&m->left, m->left + 1);
+		}
 		smp_mb();	/* pairs with the one in gca_port_stop() */
 		for (m = gca_mine, go = true; m; m = m->sibling)
 			go = go && gca_may_go(m);
@@ -518,16 +522,30 @@ int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack 
 {
 	struct gca_process *p = a->port;
 
-	if (!READ_ONCE(p->stopped))
-		return -EAGAIN;
+	struct gca_member *member = gca_member_of(m);
+
 	gca_port_page_forget();	/* newer than what is read next, see scan_thread() */
-	return gca_member_of(m)->dead ? -ESRCH : gca_port_stack_self(a, m, s);
+	if (member->dead)
+		return -ESRCH;
+	/* acquire: sp and regs after it; pairs with gca_port_stack_same() */
+	member->seen = smp_load_acquire(&member->left);
+	if (!READ_ONCE(p->stopped) && !smp_load_acquire(&member->held))
+		return -EAGAIN;
+	return gca_port_stack_self(a, m, s);
 }
 
-/* A thread in a call may run on, but in our frames, below what is scanned. */
+/*
+ * A thread in a call may run on, but in our frames, below what is scanned.  With the world
+ * running it may leave the call, and then what has been read is of any time: held, with
+ * left unchanged before what was read and after, it has not.
+ */
 bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 {
-	(void)a;
-	(void)m;
-	return true;
+	struct gca_process *p = a->port;
+	struct gca_member *member = gca_member_of(m);
+
+	if (READ_ONCE(p->stopped) || member->dead)
+		return true;
+	smp_mb();	/* what was read, before left and held */
+	return READ_ONCE(member->left) == member->seen && READ_ONCE(member->held);
 }

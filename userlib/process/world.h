@@ -20,6 +20,12 @@
 #define GCA_KNOWN_PAGES	1024
 #define GCA_AGE_LIMIT	60000000000ULL	/* of a cycle, ns; sanitizers are slow */
 #define GCA_WORKERS_MAX	7	/* beside the coordinator, who works, too */
+/* Not under TSan: its runtime does not bear the collector in a handler, see stop.c. */
+#ifdef GCA_TSAN
+#define GCA_LAZY	false
+#else
+#define GCA_LAZY	true
+#endif
 #define GCA_MEMBER_BYTES 4096	/* of struct gca_member, before its mutator area */
 
 /*
@@ -40,6 +46,8 @@
  * @wanted: a stop is under way; GCA_ASLEEP: and the thread sleeps on this word
  * @busy: the thread looks at @process; who closes the arena waits for that
  * @closed: it is being closed; GCA_CLOSED: @process is gone, the thread gives this back
+ * @left: how often the thread has ceased to be held
+ * @seen: @left, as @sp and @regs were taken from it; belongs to who has its root job
  * @dead: it has ended without detaching
  * @sp: its stack pointer as it became @held
  * @regs: and its callee-saved registers; the others lie above @sp
@@ -51,7 +59,7 @@ struct gca_member {
 	atomic_t refs;
 	size_t bytes;
 	int tid;
-	u32 held, wanted, busy, closed, dead;
+	u32 held, wanted, busy, closed, left, seen, dead;
 	u64 sp;
 	u64 regs[6];
 };

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * stops.c: the world stops and runs again, and how long that took.
+ *
+ * The port holds the threads (gca_port_stop()); here is what is the same for all ports:
+ * the gate before it, the attempts and the time between them, the lengths of stops.
+ * Nothing here knows what is done in a stop.
+ */
+#include "cycle.h"
+
+#define STOP_WAIT_MAX	100000000ULL	/* of one attempt, ns */
+#define BACKOFF		10		/* times what the attempt cost the world */
+#define BACKOFF_MAX	1000000000ULL
+
+static int postpone(struct gca_arena *a)
+{
+	u64 now = gca_port_now();
+
+	WRITE_ONCE(a->totals.postponed, a->totals.postponed + 1);
+	if (now > a->deadline)
+		return -ETIMEDOUT;
+	return gca_port_backoff(a, min(BACKOFF * (now - a->stop_began), BACKOFF_MAX));
+}
+
+/*
+ * Return: 0 with the world stopped; else it runs: -ETIMEDOUT if some thread was not
+ * held within the age limit, or what gca_port_stop() and gca_port_backoff() return.
+ */
+int gca_stop_world(struct gca_arena *a)
+{
+	struct gca_totals *t = &a->totals;
+	u64 wait = a->stop_wait, ns;
+	int err;
+
+	for (;;) {
+		gca_gate_close(a);
+		a->stop_began = gca_port_now();
+		gca_port_trace(a, GCA_TRACE_STOP_BEGIN, t->cycles, a->nr_mutators);
+		err = gca_port_stop(a, a->stop_began + wait);
+		if (!err)
+			break;
+		gca_gate_open(a);
+		if (err == -EAGAIN)
+			err = postpone(a);
+		if (err)
+			return err;
+		wait = min(2 * wait, STOP_WAIT_MAX);
+	}
+	ns = gca_port_now() - a->stop_began;
+	WRITE_ONCE(t->hold_ns_total, t->hold_ns_total + ns);
+	if (ns > t->hold_ns_max)
+		WRITE_ONCE(t->hold_ns_max, ns);
+	return 0;
+}
+
+/* Four buckets an octave: the two bits below the leading one tell them apart. */
+static unsigned int stop_bucket(u64 ns)
+{
+	unsigned int e = fls64(ns | 4) - 1;
+
+	return min_t(unsigned int, 4 * (e - 2) + ((ns | 4) >> (e - 2) & 3), GCA_STOP_BUCKETS - 1);
+}
+
+/** gca_stop_quantile() - length of a stop that @permille of all do not exceed, in ns */
+u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille)
+{
+	u64 n = 0, seen = 0;
+	unsigned int i;
+
+	for (i = 0; i < GCA_STOP_BUCKETS; i++)
+		n += READ_ONCE(t->stop_hist[i]);
+	if (!n)
+		return 0;
+	for (i = 0; i < GCA_STOP_BUCKETS; i++) {
+		seen += READ_ONCE(t->stop_hist[i]);
+		if (1000 * seen >= permille * n)
+			break;
+	}
+	/* The middle of the bucket. */
+	return ((9ULL + 2 * (i & 3)) << (i / 4)) / 2;
+}
+
+void gca_start_world(struct gca_arena *a)
+{
+	struct gca_totals *t = &a->totals;
+	unsigned int b;
+	u64 ns;
+
+	gca_port_start(a);
+	gca_gate_open(a);
+	ns = gca_port_now() - a->stop_began;
+	b = stop_bucket(ns);
+	WRITE_ONCE(t->stops, t->stops + 1);
+	WRITE_ONCE(t->stop_hist[b], t->stop_hist[b] + 1);
+	WRITE_ONCE(t->stop_ns_total, t->stop_ns_total + ns);
+	WRITE_ONCE(t->stop_ns_last, ns);
+	if (ns > t->stop_ns_max)
+		WRITE_ONCE(t->stop_ns_max, ns);
+	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
+}

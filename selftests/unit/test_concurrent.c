@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: MIT
+/*
+ * test_concurrent.c: cycles whose marking the program runs beside: what happens between
+ * their stops, what termination finds, and what can go wrong in between.
+ *
+ * The program does what it does in hooks, at the places that matter; many threads at once
+ * are in selftests/kselftest/threads_shadow.c.
+ */
+#include "world.h"
+
+/**
+ * struct scene - what a test wants to happen in a cycle
+ * @between: called before each time that workers mark with the world running, and
+ * @after: after it; both with the number of the time, from 0
+ * @stopping: called when a stop begins, with the number of the stop, from 0
+ * @no_crew: the crew_get() that fails, from 1; 0: none
+ * @looks: somebody looks after the plain roots
+ * @changed: so many COMPAREs say that they have changed
+ */
+static struct scene {
+	void (*between)(struct world *w, u32 n);
+	void (*after)(struct world *w, u32 n);
+	void (*stopping)(struct world *w, u32 n);
+	u32 no_crew, changed;
+	bool looks;
+	/* what was seen */
+	struct world *w;
+	bool stopped;
+	u32 runs, stops, crews, refreshed, compared, steps;
+} scene;
+
+bool gca_port_looks(struct gca_arena *a)
+{
+	return scene.looks;
+}
+
+int gca_port_look(struct gca_arena *a, u32 what)
+{
+	assert_false(scene.stopped);
+	assert_int_equal(scene.steps % 2, 0);
+	if (!scene.looks)
+		return 0;
+	scene.refreshed += what == GCARENA_SERVE_REFRESH;
+	scene.compared += what == GCARENA_SERVE_COMPARE;
+	return what == GCARENA_SERVE_COMPARE && scene.compared <= scene.changed;
+}
+
+int gca_port_crew_get(struct gca_arena *a)
+{
+	assert_false(scene.stopped);
+	return ++scene.crews == scene.no_crew ? -ENODEV : 0;
+}
+
+int gca_port_step_begin(struct gca_arena *a)
+{
+	assert_int_equal(scene.steps++ % 2, 0);
+	return 0;
+}
+
+void gca_port_step_end(struct gca_arena *a)
+{
+	assert_int_equal(scene.steps++ % 2, 1);
+}
+
+void gca_port_run_workers(struct gca_arena *a, u64 until)
+{
+	bool marks = READ_ONCE(a->work) == GCA_WORK_MARK && !scene.stopped;
+
+	if (marks && scene.between)
+		scene.between(scene.w, scene.runs);
+	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason) && gca_port_now() <= until)
+		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
+	if (marks && scene.after)
+		scene.after(scene.w, scene.runs);
+	scene.runs += marks;
+}
+
+static void in_stop(struct gca_arena *a)
+{
+	if (scene.stopping)
+		scene.stopping(scene.w, scene.stops);
+	scene.stops++;
+	scene.stopped = true;
+}
+
+static void at_start(struct gca_arena *a)
+{
+	scene.stopped = false;
+}
+
+static struct world *open_scene(u32 debug)
+{
+	struct world *w = world_open(64 * MIB, debug, 11);
+
+	memset(&scene, 0, sizeof(scene));
+	scene.w = w;
+	w->a.concurrent = true;
+	world_hooks.in_stop = in_stop;
+	world_hooks.at_start = at_start;
+	return w;
+}
+
+static const struct gca_order whole = { .until = GCA_UNTIL_SWEPT, .forced = true,
+					.timeout_ns = WORLD_TIMEOUT };
+
+static int cycle(struct world *w)
+{
+	scene.runs = 0;
+	scene.stops = 0;
+	scene.crews = 0;
+	scene.refreshed = 0;
+	scene.compared = 0;
+	return gca_collect(&w->a, &whole);
+}
+
+/* A list of @n, each an object of its own span class; root 0 holds the first. */
+static void list(struct world *w, u64 *node, u32 n)
+{
+	u32 i;
+
+	for (i = n; i--;) {
+		node[i] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
+		world_store(w, node[i], i + 1 < n ? node[i + 1] : 0);
+	}
+	w->root[0] = node[0];
+}
+
+/* What a thread's section would have recorded. */
+static void put(struct world *w, u64 old)
+{
+	WRITE_ONCE(w->sh->ring[w->sh->ring_tail % GCARENA_RING_ENTRIES], old);
+	smp_store_release(&w->sh->ring_tail, w->sh->ring_tail + 1);
+}
+
+/* -------------------------------------------------------------- between the stops */
+
+static u64 node[40], born;
+
+static void between(struct world *w, u32 n)
+{
+	assert_false(scene.stopped);
+	assert_int_equal(w->ctl.phase, GCARENA_PHASE_MARK);
+	assert_int_equal(w->ctl.barrier, GCARENA_BARRIER_DELETION);
+	if (n)
+		return;
+	/* New objects are black; and a part of the list is moved under one, and out of the way. */
+	born = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
+	*(u64 *)born = node[20];
+	world_store(w, node[19], 0);
+	w->root[1] = born;
+}
+
+static void test_between_stops(void **state)
+{
+	struct world *w = open_scene(GCARENA_DEBUG_CHECKMARK);
+	u32 round, i;
+
+	/* Checkmark has every other cycle mark in its stop. */
+	for (round = 0; round < 6; round++) {
+		list(w, node, 40);
+		w->root[1] = 0;
+		scene.between = between;
+		assert_int_equal(cycle(w), 0);
+		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+		assert_int_equal(w->a.void_reason, 0);
+		assert_int_equal(scene.stops, round % 2 ? 1 : 2);
+		assert_int_equal(scene.runs > 0, round % 2 == 0);
+		for (i = 0; i < 40; i++)
+			assert_true(world_holds(w, node[i]));
+		if (scene.runs)
+			assert_true(world_holds(w, born));
+	}
+	assert_int_equal(w->a.totals.restarts, 0);
+	assert_int_equal(w->a.totals.check_found, 0);
+	assert_int_equal(gca_warnings, 0);
+	/* And what is garbage dies. */
+	w->root[0] = 0;
+	w->root[1] = 0;
+	scene.between = NULL;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(world_held(w), 0);
+	world_close(w);
+}
+
+/* One stop, if asked for in one of three ways, or with a thread of the owner's. */
+static void test_stopped(void **state)
+{
+	struct gca_order o = whole;
+	struct world *w = open_scene(0);
+	u32 way;
+
+	for (way = 0; way < 5; way++) {
+		o.stopped = way == 1;
+		o.sweep_stopped = way == 2;
+		w->a.debug = way == 3 ? GCARENA_DEBUG_STOPPED : 0;
+		o.lent = way == 4;
+		list(w, node, 40);
+		scene.stops = 0;
+		scene.runs = 0;
+		assert_int_equal(gca_collect(&w->a, &o), 0);
+		assert_int_equal(scene.stops, way ? 1 : 2);
+		assert_int_equal(scene.runs > 0, !way);
+		assert_true(world_holds(w, node[39]));
+	}
+	/* With somebody to be asked about the roots after it, the begin stop is another one. */
+	scene.looks = true;
+	o.lent = false;
+	o.stopped = true;
+	scene.stops = 0;
+	assert_int_equal(gca_collect(&w->a, &o), 0);
+	assert_int_equal(scene.stops, 2);
+	assert_int_equal(scene.compared, 1);
+	world_close(w);
+}
+
+/* --------------------------------------------------------------------- termination */
+
+static u64 late[4][2];
+
+/* Between the last look at the rings and the stop a store comes: @n times. */
+static u32 nr_late;
+
+static void store_late(struct world *w, u32 n)
+{
+	if (n && n <= nr_late)
+		put(w, late[n - 1][0]);
+}
+
+static void test_restart(void **state)
+{
+	struct world *w = open_scene(GCARENA_DEBUG_CHECKMARK);
+	u32 i, n, cycles = 0;
+	u64 restarts = 0;
+
+	for (n = 0; n <= 4; n++) {
+		w->a.totals.cycles = 0;	/* for checkmark: not in one stop */
+		for (i = 0; i < 4; i++) {
+			late[i][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
+			late[i][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
+			*(u64 *)late[i][0] = late[i][1];
+		}
+		list(w, node, 40);
+		nr_late = n;
+		scene.stopping = store_late;
+		assert_int_equal(cycle(w), 0);
+		cycles++;
+		restarts += n;
+		/* Each time the world ran again, and what it names was marked, too. */
+		assert_int_equal(scene.stops, 2 + n);
+		assert_int_equal(w->a.totals.restarts, restarts);
+		assert_int_equal(w->a.totals.cycles, 1);
+		for (i = 0; i < 4; i++) {
+			assert_int_equal(world_holds(w, late[i][0]), i < n);
+			assert_int_equal(world_holds(w, late[i][1]), i < n);
+		}
+		assert_true(world_holds(w, node[39]));
+		assert_int_equal(w->sh->ring_head, w->sh->ring_tail);
+	}
+	/* What is marked, new or nowhere is no reason. */
+	nr_late = 1;
+	late[0][0] = node[3];
+	w->a.totals.cycles = 0;
+	assert_int_equal(cycle(w), 0);
+	late[0][0] = 12345;
+	w->a.totals.cycles = 0;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(w->a.totals.restarts, restarts);
+	world_close(w);
+}
+
+/* Rings are emptied while the world runs, as often as there is something in them. */
+static void fill_ring(struct world *w, u32 n)
+{
+	if (n < 3)
+		put(w, late[n][0]);
+}
+
+static void test_rings_while_running(void **state)
+{
+	struct world *w = open_scene(0);
+	u32 i;
+
+	for (i = 0; i < 3; i++) {
+		late[i][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
+		late[i][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
+		*(u64 *)late[i][0] = late[i][1];
+	}
+	list(w, node, 40);
+	scene.after = fill_ring;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(scene.stops, 2);
+	assert_int_equal(scene.runs, 4);
+	assert_int_equal(w->a.totals.restarts, 0);
+	for (i = 0; i < 3; i++)
+		assert_true(world_holds(w, late[i][1]));
+	world_close(w);
+}
+
+/* ------------------------------------------------------------------- what goes wrong */
+
+static void bad_ring(struct world *w, u32 n)
+{
+	w->sh->ring_tail += GCARENA_RING_ENTRIES + 1;
+}
+
+static bool missing(u64 addr)
+{
+	return addr == node[10];
+}
+
+static void test_void(void **state)
+{
+	struct gca_order o = whole;
+	struct world *w = open_scene(0);
+	u32 way;
+
+	for (way = 0; way < 3; way++) {
+		list(w, node, 40);
+		scene.after = way == 0 ? bad_ring : NULL;
+		world_hooks.miss = way == 1 ? missing : NULL;
+		o.timeout_ns = way == 2 ? 0 : WORLD_TIMEOUT;
+		assert_int_equal(gca_collect(&w->a, &o), 0);
+		assert_int_equal(w->a.void_reason, way == 0 ? GCARENA_VOID_RING : way == 1 ?
+				 GCARENA_VOID_UNREADABLE : GCARENA_VOID_AGE);
+		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+		assert_int_equal(w->a.totals.voided, way + 1);
+		assert_int_equal(atomic_read(&w->a.markers), 0);
+		/* The next is as if it had never been. */
+		scene.after = NULL;
+		world_hooks.miss = NULL;
+		assert_int_equal(cycle(w), 0);
+		assert_int_equal(w->a.void_reason, 0);
+		assert_int_equal(world_held(w), 40);
+	}
+	world_close(w);
+}
+
+/* A library comes as marking begins: once, and again and again. */
+static void test_library(void **state)
+{
+	struct world *w = open_scene(0);
+
+	scene.looks = true;
+	list(w, node, 40);
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(scene.refreshed, 1);
+	assert_int_equal(scene.compared, 1);
+	assert_int_equal(scene.stops, 2);
+	scene.changed = 2;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(w->a.void_reason, 0);
+	assert_int_equal(scene.refreshed, 3);
+	assert_int_equal(scene.stops, 4);
+	assert_int_equal(w->a.totals.voided, 2);
+	scene.changed = 3;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(w->a.void_reason, GCARENA_VOID_LIBRARY);
+	assert_int_equal(w->a.totals.voided, 5);
+	scene.changed = 0;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(world_held(w), 40);
+	world_close(w);
+}
+
+/* No workers can be had: before the cycle, while it marks, at its end, for the sweep. */
+static void test_no_crew(void **state)
+{
+	struct world *w = open_scene(0);
+	struct gca_order lent = whole;
+	u32 when;
+
+	lent.lent = true;
+	for (when = 1; when <= 4; when++) {
+		list(w, node, 40);
+		scene.no_crew = when;
+		assert_int_equal(cycle(w), when < 4 ? -ENODEV : 0);
+		assert_int_equal(w->a.phase == GCARENA_PHASE_MARK, when == 2 || when == 3);
+		/* A thread of the owner's takes over, and has its own after it. */
+		scene.no_crew = 0;
+		assert_int_equal(gca_collect(&w->a, &lent), 0);
+		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+		assert_int_equal(world_held(w), 40);
+	}
+	world_close(w);
+}
+
+/* --------------------------------------------------------------------------- assist */
+
+static void assist(struct world *w, u32 n)
+{
+	u64 goal = w->a.heap_goal, before = atomic64_read(&w->a.totals.scanned);
+
+	if (n)
+		return;
+	w->a.heap_goal = U64_MAX;
+	gca_assist(&w->a);
+	assert_int_equal(atomic64_read(&w->a.totals.scanned), before);
+	w->a.heap_goal = 0;
+	gca_assist(&w->a);
+	assert_true((u64)atomic64_read(&w->a.totals.scanned) > before);
+	assert_true(world_marked(w, node[39]));
+	w->a.heap_goal = goal;
+}
+
+static void test_assist(void **state)
+{
+	struct world *w = open_scene(0);
+
+	list(w, node, 40);
+	scene.between = assist;
+	assert_int_equal(cycle(w), 0);
+	assert_true(atomic64_read(&w->a.totals.mark_ns[GCA_MARK_ASSIST]) > 0);
+	/* With the phase off, or nobody else at work, there is nothing to do. */
+	w->a.heap_goal = 0;
+	gca_assist(&w->a);
+	world_cycle(w, GCA_UNTIL_MARKING);
+	gca_assist(&w->a);
+	assert_false(world_marked(w, node[39]));
+	world_cycle(w, GCA_UNTIL_SWEPT);
+	world_close(w);
+}
+
+/* The trigger is before the goal by what the last cycle's marking let in, within bounds. */
+static void test_trigger(void **state)
+{
+	struct world *w = open_scene(0);
+	struct gca_arena *a = &w->a;
+
+	a->heap_min = 0;
+	a->totals.live = 100 * MIB;
+	a->totals.cycles = 1;
+	a->born = 0;
+	gca_pace(a);
+	assert_int_equal(a->heap_goal, 200 * MIB);
+	assert_int_equal(a->heap_trigger, 195 * MIB);
+	a->born = 16 * MIB;
+	gca_pace(a);
+	assert_int_equal(a->heap_trigger, 180 * MIB);
+	a->born = U64_MAX / 2;
+	gca_pace(a);
+	assert_int_equal(a->heap_trigger, 170 * MIB);
+	a->totals.cycles = 0;
+	a->born = 0;
+	gca_pace(a);
+	assert_int_equal(a->heap_trigger, 170 * MIB);
+	a->concurrent = false;
+	gca_pace(a);
+	assert_int_equal(a->heap_trigger, a->heap_goal);
+	a->percent = 0;
+	gca_pace(a);
+	assert_int_equal(a->heap_trigger, U64_MAX);
+	a->concurrent = true;
+	gca_pace(a);
+	assert_int_equal(a->heap_trigger, U64_MAX);
+	world_close(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_between_stops),
+		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_rings_while_running),
+		cmocka_unit_test(test_void),
+		cmocka_unit_test(test_library),
+		cmocka_unit_test(test_no_crew),
+		cmocka_unit_test(test_assist),
+		cmocka_unit_test(test_trigger),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
