@@ -8,11 +8,14 @@
  * world stands still it must not wait for what an attached thread can hold: no
  * malloc(), no stdio, no lock.  The collector asks it to look at the loaded
  * objects only while the world runs: then it takes a->lock, see there, and the
- * loader's.  All signals are blocked in it.
+ * loader's.  That one it may keep over the begin stop, if it is told to; who waits for it
+ * meanwhile may postpone the stop, and the collector does not try twice.
+ * All signals are blocked in it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <link.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,50 +32,105 @@ static void give_back(void *start, size_t len)
 		memset(start, 0, len);
 }
 
-/* What the collector asks before and after the beginning.  Return: flags of the answer. */
-static uint32_t look(struct gca_arena *a, uint32_t asked)
+/**
+ * struct call - SERVE, again and again
+ * @a: arena
+ * @req: the request, and its reply
+ * @runs: where it hands out runs
+ * @flags: of each
+ * @answer: and of the next
+ * @err: of the last
+ */
+struct call {
+	struct gca_arena *a;
+	struct gcarena_serve req;
+	struct gcarena_run runs[GCARENA_SERVE_RUNS];
+	uint32_t flags, answer;
+	int err;
+};
+
+/* Give back what the last one handed out, and ask for more.  Return: 0 or -errno */
+static int serve_once(struct call *c)
 {
-	if (asked & GCARENA_SERVE_REFRESH) {
-		gcl_trace_end(a);
-		gcl_trace_begin(a);
-		/* What goes wrong here the cycle will find, or the next one. */
-		gcl_roots_refresh(a, &a->looked_adds);
-	}
-	if (!(asked & GCARENA_SERVE_COMPARE))
-		return 0;
-	__atomic_add_fetch(&a->compared, 1, __ATOMIC_RELEASE);
-	return gcl_roots_missed(a, a->looked_adds) ? GCARENA_SERVE_CHANGED : 0;
+	uint64_t base = (uintptr_t)c->a->space.heap, size = c->a->space.heap_size;
+	uint32_t i;
+
+	for (i = 0; i < c->req.nr_runs; i++)
+		if (c->runs[i].start - base < size &&
+		    c->runs[i].len <= size - (c->runs[i].start - base))
+			give_back((void *)c->runs[i].start, c->runs[i].len);
+	c->req.nr_done = c->req.nr_runs;
+	c->req.nr_runs = GCARENA_SERVE_RUNS;
+	c->req.flags = c->flags | c->answer;
+	c->answer = 0;
+	c->err = c->a->be->serve(&c->a->space, &c->req);
+	if (c->err)
+		c->req.nr_runs = 0;
+	return c->err;
+}
+
+/* Before the beginning.  What goes wrong here the cycle will find, or the next one. */
+static void refresh(struct call *c)
+{
+	gcl_roots_refresh(c->a, &c->a->looked_adds);
+}
+
+/* After it. */
+static void compare(struct call *c)
+{
+	__atomic_add_fetch(&c->a->compared, 1, __ATOMIC_RELEASE);
+	if (gcl_roots_missed(c->a, c->a->looked_adds))
+		c->answer = GCARENA_SERVE_CHANGED;
+}
+
+/*
+ * The loader's lock is held as long as we are in here, so nothing is loaded between the
+ * two; it may be taken twice.  Calls that look at nothing are served as usual.
+ */
+static int hold(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct call *c = arg;
+
+	(void)info;
+	(void)size;
+	refresh(c);
+	do {
+		if (serve_once(c))
+			return 1;
+	} while (!(c->req.flags & (GCARENA_SERVE_REFRESH | GCARENA_SERVE_COMPARE)));
+	if (c->req.flags & GCARENA_SERVE_COMPARE)
+		compare(c);
+	c->req.flags &= ~GCARENA_SERVE_COMPARE;
+	return 1;
 }
 
 /* Return: 0, or -errno. */
 static int serve(struct gca_arena *a, uint32_t flags)
 {
-	struct gcarena_run runs[GCARENA_SERVE_RUNS];
-	struct gcarena_serve req = { .size = sizeof(req), .runs = (uintptr_t)runs };
-	uint64_t base = (uintptr_t)a->space.heap, size = a->space.heap_size;
-	uint32_t i, answer = 0;
-	int err;
+	struct call c = { .a = a, .flags = flags };
 
+	c.req.size = sizeof(c.req);
+	c.req.runs = (uintptr_t)c.runs;
 	if (a->space.features & GCARENA_F_THREADS)
-		flags |= GCARENA_SERVE_LOOKS;
-	for (;;) {
-		req.flags = flags | answer;
-		req.nr_runs = GCARENA_SERVE_RUNS;
-		err = a->be->serve(&a->space, &req);
-		if (err) {
-			if (err == -EAGAIN && (flags & GCARENA_SERVE_NOWAIT))
-				return 0;
-			return err;
+		c.flags |= GCARENA_SERVE_LOOKS;
+	while (!serve_once(&c)) {
+		while (c.req.flags & GCARENA_SERVE_REFRESH) {
+			gcl_trace_end(a);
+			gcl_trace_begin(a);
+			if (!(c.req.flags & GCARENA_SERVE_HOLD)) {
+				refresh(&c);
+				break;
+			}
+			dl_iterate_phdr(hold, &c);
+			if (c.err)
+				goto out;
 		}
-		/* First what a cycle waits for. */
-		answer = look(a, req.flags);
-		for (i = 0; i < req.nr_runs; i++)
-			if (runs[i].start - base < size &&
-			    runs[i].len <= size - (runs[i].start - base))
-				give_back((void *)runs[i].start, runs[i].len);
-		req.nr_done = req.nr_runs;
+		if (c.req.flags & GCARENA_SERVE_COMPARE)
+			compare(&c);
 		gcl_trace_end(a);
 	}
+out:
+	return c.err == -EAGAIN && (flags & GCARENA_SERVE_NOWAIT) ? 0 : c.err;
 }
 
 int gca_serve(struct gca_arena *a, unsigned int flags)

@@ -247,6 +247,8 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->mark_ns[1] = atomic64_read(&t->mark_ns[1]);
 	s->worker_ns = atomic64_read(&t->mark_ns[GCA_MARK_WORKER]);
 	s->self_scans = atomic64_read(&t->self_scans);
+	s->restarts = READ_ONCE(t->restarts);
+	s->assist_ns = atomic64_read(&t->mark_ns[GCA_MARK_ASSIST]);
 	s->self_ns = atomic64_read(&t->mark_ns[GCA_MARK_SELF]);
 	s->postponed = READ_ONCE(t->postponed);
 	s->hold_ns_max = READ_ONCE(t->hold_ns_max);

@@ -699,6 +699,7 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @forced: for the counters
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
+ * @once: try the begin stop once only: -EAGAIN if a thread is not held in time
  * @stopped: mark in a stop, whatever gca_arena.concurrent says
  * @alone: lent, and nothing else can mark: it need not be atomic
  * @lazy: stacks are left to be captured before resume, where the order ends with the
@@ -711,6 +712,7 @@ struct gca_order {
 	enum gca_until until;
 	bool forced;
 	bool lent;
+	bool once;
 	bool stopped;
 	bool alone;
 	bool lazy;

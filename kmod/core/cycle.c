@@ -140,7 +140,7 @@ static int cycle_prepare(struct gca_arena *a)
 #define BEGIN_TRIES	8
 
 /* Return: 0 with the world stopped and phase mark, or an error with it running. */
-static int cycle_begin(struct gca_arena *a)
+static int cycle_begin(struct gca_arena *a, bool once)
 {
 	unsigned int tries;
 	int err;
@@ -148,7 +148,7 @@ static int cycle_begin(struct gca_arena *a)
 	for (tries = 0; tries < BEGIN_TRIES; tries++) {
 		err = cycle_prepare(a);
 		if (!err)
-			err = gca_stop_world(a);
+			err = gca_stop_world(a, once);
 		if (err)
 			return err;
 		err = gca_roots_begin(a);
@@ -365,11 +365,11 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	int err;
 
 	if (fresh) {
-		err = cycle_begin(a);
+		err = cycle_begin(a, o->once);
 	} else {
 		err = a->debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
 		if (!err)
-			err = gca_stop_world(a);
+			err = gca_stop_world(a, false);
 		if (err == -ETIMEDOUT) {
 			gca_cycle_abandon(a, GCARENA_VOID_AGE, o->forced);
 			return 0;
@@ -454,34 +454,49 @@ static int mark_between_steps(struct gca_arena *a)
 	return 0;
 }
 
-#define LIBRARY_TRIES	3	/* cycles begun anew in a row for a loaded library */
+#define LIBRARY_TRIES	4	/* cycles begun anew in a row for a loaded library */
 
-/* 1, and be sure that no library came in before the begin stop. */
+/*
+ * 1, and be sure that no library came in before the begin stop.
+ *
+ * When one has, who looks keeps further ones out the next time, until it is asked again.
+ * A thread that waits to load one may be one that cannot be held: so the stop is tried
+ * once then, and all let go if it fails.
+ */
 static int begin(struct gca_arena *a, const struct gca_order *o)
 {
 	struct gca_order first = *o;
 	unsigned int tries;
-	int err;
+	bool begun;
+	int err, changed;
 
 	first.until = GCA_UNTIL_MARKING;
 	for (tries = 0; tries < LIBRARY_TRIES; tries++) {
-		err = gca_port_look(a, GCARENA_SERVE_REFRESH);
+		first.once = tries % 2;
+		err = gca_port_look(a, GCARENA_SERVE_REFRESH |
+				       (first.once ? GCARENA_SERVE_HOLD : 0));
 		if (err < 0)
 			return err;
 		err = step(a, &first);
-		if (err || a->phase != GCARENA_PHASE_MARK)
+		begun = !err && a->phase == GCARENA_PHASE_MARK;
+		if (!begun && !first.once)
 			return err;
-		err = gca_port_look(a, GCARENA_SERVE_COMPARE);
-		if (!err)
+		changed = gca_port_look(a, GCARENA_SERVE_COMPARE);
+		if (begun && !changed)
 			return 0;
-		if (gca_port_step_begin(a))
-			return -EINTR;
-		gca_cycle_abandon(a, err < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY, o->forced);
-		gca_port_step_end(a);
-		if (err < 0)
+		if (begun) {
+			if (gca_port_step_begin(a))
+				return -EINTR;
+			gca_cycle_abandon(a, changed < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY,
+					  o->forced);
+			gca_port_step_end(a);
+		} else if (err != -EAGAIN) {
 			return err;
+		}
+		if (changed < 0)
+			return changed;
 	}
-	return 0;	/* void: the caller is told */
+	return err;	/* 0: void, the caller is told */
 }
 
 /* 2 and 3 of a cycle that has begun. */

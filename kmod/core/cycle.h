@@ -37,7 +37,7 @@ bool gca_drain_rings(struct gca_worker *w);
 bool gca_mark_running(struct gca_arena *a);
 
 /* stops.c */
-int gca_stop_world(struct gca_arena *a);
+int gca_stop_world(struct gca_arena *a, bool once);
 void gca_start_world(struct gca_arena *a);
 
 /* work.c */

@@ -265,8 +265,8 @@ bool gca_port_looks(struct gca_arena *a);
 /**
  * gca_port_look() - have it look
  * @a: arena
- * @what: GCARENA_SERVE_REFRESH: are all there and told? GCARENA_SERVE_COMPARE: has none come
- *	since?
+ * @what: GCARENA_SERVE_REFRESH: are all there and told? with GCARENA_SERVE_HOLD: and none is
+ *	to come, if that can be done, until GCARENA_SERVE_COMPARE: has none come since?
  *
  * By the same, with nothing held.  Return: 0, also if nobody looks; 1 if some have come; or
  * the errno that COLLECT reports.

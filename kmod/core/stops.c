@@ -23,10 +23,13 @@ static int postpone(struct gca_arena *a)
 }
 
 /*
+ * gca_stop_world() - hold all threads, trying again until they are
+ * @once: or do not
+ *
  * Return: 0 with the world stopped; else it runs: -ETIMEDOUT if some thread was not
  * held within the age limit, or what gca_port_stop() and gca_port_backoff() return.
  */
-int gca_stop_world(struct gca_arena *a)
+int gca_stop_world(struct gca_arena *a, bool once)
 {
 	struct gca_totals *t = &a->totals;
 	u64 wait = a->stop_wait, ns;
@@ -40,7 +43,7 @@ int gca_stop_world(struct gca_arena *a)
 		if (!err)
 			break;
 		gca_gate_open(a);
-		if (err == -EAGAIN)
+		if (err == -EAGAIN && !once)
 			err = postpone(a);
 		if (err)
 			return err;

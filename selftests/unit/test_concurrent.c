@@ -16,17 +16,18 @@
  * @no_crew: the crew_get() that fails, from 1; 0: none
  * @looks: somebody looks after the plain roots
  * @changed: so many COMPAREs say that they have changed
+ * @unheld: a thread cannot be held as long as others are kept from loading objects
  */
 static struct scene {
 	void (*between)(struct world *w, u32 n);
 	void (*after)(struct world *w, u32 n);
 	void (*stopping)(struct world *w, u32 n);
 	u32 no_crew, changed;
-	bool looks;
+	bool looks, unheld;
 	/* what was seen */
 	struct world *w;
 	bool stopped;
-	u32 runs, stops, crews, refreshed, compared, steps;
+	u32 runs, stops, crews, refreshed, held, compared, steps;
 } scene;
 
 bool gca_port_looks(struct gca_arena *a)
@@ -40,8 +41,10 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	assert_int_equal(scene.steps % 2, 0);
 	if (!scene.looks)
 		return 0;
-	scene.refreshed += what == GCARENA_SERVE_REFRESH;
+	scene.refreshed += !!(what & GCARENA_SERVE_REFRESH);
+	scene.held += !!(what & GCARENA_SERVE_HOLD);
 	scene.compared += what == GCARENA_SERVE_COMPARE;
+	world_hooks.stop_err = what & GCARENA_SERVE_HOLD && scene.unheld ? -EAGAIN : 0;
 	return what == GCARENA_SERVE_COMPARE && scene.compared <= scene.changed;
 }
 
@@ -109,6 +112,7 @@ static int cycle(struct world *w)
 	scene.stops = 0;
 	scene.crews = 0;
 	scene.refreshed = 0;
+	scene.held = 0;
 	scene.compared = 0;
 	return gca_collect(&w->a, &whole);
 }
@@ -353,10 +357,27 @@ static void test_library(void **state)
 	assert_int_equal(scene.refreshed, 3);
 	assert_int_equal(scene.stops, 4);
 	assert_int_equal(w->a.totals.voided, 2);
-	scene.changed = 3;
+	assert_int_equal(scene.held, 1);
+	scene.changed = 4;
 	assert_int_equal(cycle(w), 0);
 	assert_int_equal(w->a.void_reason, GCARENA_VOID_LIBRARY);
-	assert_int_equal(w->a.totals.voided, 5);
+	assert_int_equal(w->a.totals.voided, 6);
+	assert_int_equal(scene.held, 2);
+	/* Who keeps them out must be let go of, if a thread cannot be held for it. */
+	scene.changed = 1;
+	scene.unheld = true;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(w->a.void_reason, 0);
+	assert_int_equal(w->a.totals.voided, 7);
+	assert_int_equal(w->a.totals.postponed, 0);
+	assert_int_equal(scene.held, 1);
+	assert_int_equal(scene.compared, 3);
+	assert_int_equal(scene.refreshed, 3);
+	scene.changed = 4;
+	assert_int_equal(cycle(w), -EAGAIN);
+	assert_int_equal(scene.compared, 4);
+	assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+	scene.unheld = false;
 	scene.changed = 0;
 	assert_int_equal(cycle(w), 0);
 	assert_int_equal(world_held(w), 40);

@@ -567,6 +567,7 @@ struct gcarena_stats {
 	__u64 held, held_asleep, threads;
 	__u64 workers, worker_ns, coordinator_ns;
 	__u64 self_scans, self_ns;
+	__u64 restarts, assist_ns;
 };
 
 /**
@@ -583,6 +584,7 @@ struct gcarena_run {
 #define GCARENA_SERVE_REFRESH	(1U << 2)	/* out: bring the plain roots up to date */
 #define GCARENA_SERVE_COMPARE	(1U << 3)	/* out: was an object loaded since REFRESH? */
 #define GCARENA_SERVE_CHANGED	(1U << 4)	/* in, after COMPARE: yes */
+#define GCARENA_SERVE_HOLD	(1U << 5)	/* out, with REFRESH: and let none be loaded */
 #define GCARENA_SERVE_RUNS	128
 
 /**
@@ -603,6 +605,8 @@ struct gcarena_run {
  * COMPARE: marking has begun, and the world runs.  The caller looks whether an
  * object was loaded since the last REFRESH and calls again, with CHANGED if so: the
  * cycle is then void and begins anew.  The next call is the answer.
+ * HOLD: they are loaded all the time, and cycles have been void for it.  The caller keeps
+ * others from loading objects, by the loader's lock, until the next COMPARE, if it can.
  *
  * -EAGAIN with NOWAIT and nothing to do; -EINTR on a signal; -ESRCH when the arena
  * dies; -EBUSY if another thread serves.
