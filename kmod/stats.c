@@ -73,6 +73,8 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("mark_ns_workers", worker_ns, true),
 	GCA_COUNTER("workers", workers, false),
 	GCA_COUNTER("coordinator_ns", coordinator_ns, false),
+	GCA_COUNTER("restarts", restarts, true),
+	GCA_COUNTER("mark_ns_assist", assist_ns, true),
 	GCA_COUNTER("self_scans", self_scans, true),
 	GCA_COUNTER("self_scan_ns", self_ns, true),
 	GCA_COUNTER("allocated", allocated, true),

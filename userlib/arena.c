@@ -468,6 +468,8 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->coordinator_ns = r.coordinator_ns;
 	s->self_scans = r.self_scans;
 	s->self_ns = r.self_ns;
+	s->restarts = r.restarts;
+	s->assist_ns = r.assist_ns;
 	s->backend = a->be->name;
 	s->engine = gcl_engine_name(a);
 	return 0;

@@ -363,6 +363,7 @@ struct gca_stats {
 	uint64_t held_threads, held_asleep;
 	uint64_t threads, workers, worker_ns, coordinator_ns;
 	uint64_t self_scans, self_ns;
+	uint64_t restarts, assist_ns;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */
 };

@@ -68,7 +68,11 @@ static bool others_done(struct gca_arena *a)
 	return true;
 }
 
-/* gca_mark_by_self() - the same by @w, in a thread of the owner's; nobody else marks but the pager, when asked. */
+/*
+ * gca_mark_by_self() - the same by @w, in a thread of the owner's
+ *
+ * Nobody else marks but the pager, when asked.
+ */
 bool gca_mark_by_self(struct gca_worker *w, enum gca_work work)
 {
 	bool all = work != GCA_WORK_ROOTS;

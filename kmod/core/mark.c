@@ -173,8 +173,10 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 			continue;
 		if (s->exclusive)
 			WRITE_ONCE(pair[0], marks | 1ULL << (index & 63));
-		else
+		else if (likely(c->size))
 			gca_set_bits(&pair[0], 1ULL << (index & 63));
+		else if (xchg(&pair[0], 1))
+			continue;	/* as in gca_mark_ref() */
 		if (unlikely(!marks))
 			gca_page_mark(gca_view_chunk(&s->v, s->last.head), s->last.head);
 		s->objects++;

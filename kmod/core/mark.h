@@ -89,7 +89,8 @@ static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
  *
  * Test, then an or whose old value is not used (Go's greyobject): two markers
  * may both win; the object is then scanned twice, which is harmless, and counted
- * twice: bytes marked are approximate with several markers, as in Go.
+ * twice: bytes marked are approximate with several markers, as in Go.  But not those of
+ * large objects, each of which may be half the heap: of them one marker wins.
  *
  * Return: true if it is an old object and was not marked.
  */
@@ -105,8 +106,10 @@ static __always_inline bool gca_mark_ref(const struct gca_ref *r, bool exclusive
 		return false;
 	if (exclusive)
 		WRITE_ONCE(pair[0], marks | bit);
-	else
+	else if (likely(!gca_pw_large(r->pw)))
 		gca_set_bits(&pair[0], bit);
+	else if (xchg(&pair[0], bit))
+		return false;
 	if (unlikely(!marks))
 		gca_page_mark(r->chunk, r->head);
 	return true;

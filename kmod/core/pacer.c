@@ -28,9 +28,10 @@ static u64 trigger_of(struct gca_arena *a, u64 live, u64 goal)
  *
  * After a cycle, or when a knob was turned.  Go's rule: the goal is live + live *
  * percent / 100, at least heap_min.  With the world stopped for marking the trigger
- * is the goal, and before it where the program runs on meanwhile.  After void cycles the trigger moves away from what
- * is live, twice as far each time, so that a cycle which keeps failing does not
- * eat the program (review-protocol D7).
+ * is the goal, and before it where the program runs on meanwhile.
+ *
+ * After void cycles the trigger moves away from what is live, twice as far each time,
+ * so that a cycle which keeps failing does not eat the program (review-protocol D7).
  */
 void gca_pace(struct gca_arena *a)
 {

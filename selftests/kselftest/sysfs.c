@@ -33,6 +33,7 @@ static const struct {
 	{ "mark_ns_workers", OF(worker_ns), true },
 	{ "mark_ns_collect", OF(mark_ns[0]), true }, { "mark_ns_serve", OF(mark_ns[1]), true },
 	{ "sweep_ns", OF(sweep_ns), true }, { "coordinator_ns", OF(coordinator_ns), false },
+	{ "restarts", OF(restarts), true }, { "mark_ns_assist", OF(assist_ns), true },
 	{ "self_scans", OF(self_scans), true }, { "self_scan_ns", OF(self_ns), true },
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },
 	{ "missed", OF(missed), true }, { "leaves", OF(leaves), true },
