@@ -6,10 +6,11 @@
  * with more of it than a ring holds; and two threads that overwrite one word.  The same in
  * random programs: threads_shadow.c.
  */
-#define GCT_SUITE "barrier"
-#include "raw.h"
+#include "threads.h"
 
-#include <gcarena.h>
+#include <sys/time.h>
+
+#define GCT_SUITE "barrier" GCT_SUFFIX
 
 #define HIDE(p)		(~(uintptr_t)(p))
 #define SEEK(h)		((void *)~(h))
@@ -27,24 +28,10 @@ static void **root;
 
 static void start(const char *debug, uint32_t flags)
 {
-	struct gca_options o = { .backend = gct_backend(), .debug = debug, .reserve = 1ULL << 30,
-				 .flags = flags };
-
-	arena = gca_open(&o);
-	if (!arena)
-		gct_note("# %s", gca_strerror());
-	ASSERT_TRUE(arena);
-	mut = gca_attach(arena);
+	arena = open_engine(GCA_STOP_AUTO, debug, flags);
+	mut = attach(arena);
 	layout = gca_layout_of(arena, struct pair, left, right);
-	ASSERT_TRUE(mut && layout);
-}
-
-static void collect(unsigned int flags)
-{
-	if (!gca_collect(arena, flags))
-		return;
-	gct_note("# %s", gca_strerror());
-	ASSERT_TRUE(false);
+	ASSERT_TRUE(layout);
 }
 
 static uint64_t live(void)
@@ -115,17 +102,31 @@ static void ranges(uint64_t seed, unsigned long rounds)
 	memset(copy, 0, sizeof(copy));
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* With signals that abort sections wherever they are. */
 TEST(words_and_ranges)
 {
+	/* An emulated machine would do nothing else. */
+	const long us = gct_in_process() && gct_slow() == 1 ? 50 : 5000;
+	const struct itimerval often = { { 0, us }, { 0, us } }, never = { 0 };
+	struct sigaction sa = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+
 	start("checkmark", GCA_NO_AUTO_COLLECT);
+	ASSERT_EQ(sigaction(SIGALRM, &sa, NULL), 0);
+	ASSERT_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
 	for (unsigned long i = 0; i < gct_scale(40); i++) {
 		one_word();
 		ranges(i + 1, 100);
-		collect(GCA_COLLECT_UNTIL_MARKING);
+		collect(arena, GCA_COLLECT_UNTIL_MARKING);
 		one_word();
 		ranges(i + 1001, 100);
-		collect(GCA_COLLECT_UNTIL_MARKED);
+		collect(arena, GCA_COLLECT_UNTIL_MARKED);
 	}
+	setitimer(ITIMER_REAL, &never, NULL);
 	gca_close(arena);
 }
 
@@ -190,10 +191,10 @@ TEST(overwritten_while_marking)
 		for (enum way way = STORE; way < WAYS; way++) {
 			fill(1000 * (uint64_t)way);
 			gct_clean_stack();
-			collect(GCA_COLLECT_UNTIL_MARKING);
+			collect(arena, GCA_COLLECT_UNTIL_MARKING);
 			overwrite(way);
 			gct_clean_stack();
-			collect(round ? 0 : GCA_COLLECT_UNTIL_MARKED);
+			collect(arena, round ? 0 : GCA_COLLECT_UNTIL_MARKED);
 			if (!round)
 				EXPECT_GE(live(), MANY * sizeof(struct pair));
 			/* Not freed, so not overwritten by what is allocated now. */
@@ -206,7 +207,7 @@ TEST(overwritten_while_marking)
 			gct_clean_stack();
 			/* Three, because the colour rule of a span has a period of two. */
 			for (int i = 0; i < 3; i++)
-				collect(0);
+				collect(arena, 0);
 			EXPECT_LE(live(), MANY * sizeof(struct pair) / 10);
 		}
 	gca_close(arena);
@@ -223,10 +224,9 @@ static unsigned long pushes;
 static void *pusher(void *arg)
 {
 	uint64_t serial = (uint64_t)(uintptr_t)arg << 32;
-	struct gca_mutator *m = gca_attach(arena);
+	struct gca_mutator *m = attach(arena);
 	struct pair *p, *head;
 
-	ASSERT_TRUE(m);
 	while (!__atomic_load_n(&go, __ATOMIC_SEQ_CST))
 		;
 	for (unsigned long i = 0; i < pushes; i++) {
@@ -277,7 +277,7 @@ TEST(pushed_and_taken)
 
 	start("checkmark,clobber", 0);
 	root = &stack_head;
-	pushes = gct_scale(20000);
+	pushes = gct_scale(60000);
 	for (int i = 0; i <= PUSHERS; i++)
 		last[i] = UINT64_MAX;
 	for (uintptr_t i = 0; i < PUSHERS; i++)
@@ -285,7 +285,7 @@ TEST(pushed_and_taken)
 	__atomic_store_n(&go, 1, __ATOMIC_SEQ_CST);
 	while (n < PUSHERS * pushes) {
 		n += take(last);
-		collect(0);
+		collect(arena, 0);
 	}
 	for (int i = 0; i < PUSHERS; i++)
 		pthread_join(t[i], NULL);

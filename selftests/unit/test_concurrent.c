@@ -138,7 +138,7 @@ static void put(struct world *w, u64 old)
 
 /* -------------------------------------------------------------- between the stops */
 
-static u64 node[40], born;
+static u64 node[40], born, large;
 
 static void between(struct world *w, u32 n)
 {
@@ -147,6 +147,7 @@ static void between(struct world *w, u32 n)
 	assert_int_equal(w->ctl.barrier, GCARENA_BARRIER_DELETION);
 	if (n)
 		return;
+	large = world_alloc(w, 100000, GCARENA_NOSCAN, 0);
 	/* New objects are black; and a part of the list is moved under one, and out of the way. */
 	born = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
 	*(u64 *)born = node[20];
@@ -171,8 +172,10 @@ static void test_between_stops(void **state)
 		assert_int_equal(scene.runs > 0, round % 2 == 0);
 		for (i = 0; i < 40; i++)
 			assert_true(world_holds(w, node[i]));
-		if (scene.runs)
+		if (scene.runs) {
 			assert_true(world_holds(w, born));
+			assert_true(world_holds(w, large));
+		}
 	}
 	assert_int_equal(w->a.totals.restarts, 0);
 	assert_int_equal(w->a.totals.check_found, 0);
@@ -270,6 +273,65 @@ static void test_restart(void **state)
 	w->a.totals.cycles = 0;
 	assert_int_equal(cycle(w), 0);
 	assert_int_equal(w->a.totals.restarts, restarts);
+	world_close(w);
+}
+
+/*
+ * As the stop comes, somebody has the only grey object in hand: a thread in an assist, or
+ * one that scans its own stack.  He is late with it, or cannot read it.
+ */
+static struct gca_worker hand;
+
+static void take_in_hand(struct world *w, u32 n)
+{
+	if (n != 1)
+		return;
+	gca_worker_init(&hand, &w->a, false, GCA_MARK_SELF);
+	gca_grey_word(&hand, late[0][0]);
+}
+
+static void put_down(struct world *w, u32 n)
+{
+	if (n == 1)
+		gca_worker_fini(&hand);
+}
+
+static void miss_in_hand(struct world *w, u32 n)
+{
+	u64 entry;
+
+	if (n != 1)
+		return;
+	take_in_hand(w, n);
+	entry = hand.buf->obj[--hand.buf->n];
+	gca_worker_miss(&hand, entry);
+	gca_worker_fini(&hand);
+}
+
+bool gca_port_pager_scans(struct gca_arena *a)
+{
+	return !world_hooks.miss && !gca_missed_scan(a, GCA_MARK_SERVE);
+}
+
+static void test_in_hand(void **state)
+{
+	struct world *w = open_scene(0);
+	u32 way;
+
+	for (way = 0; way < 2; way++) {
+		late[0][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
+		late[0][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
+		*(u64 *)late[0][0] = late[0][1];
+		list(w, node, 40);
+		scene.stopping = way ? miss_in_hand : take_in_hand;
+		scene.between = way ? NULL : put_down;
+		assert_int_equal(cycle(w), 0);
+		assert_int_equal(w->a.void_reason, 0);
+		assert_int_equal(scene.stops, 3);
+		assert_int_equal(w->a.totals.restarts, way + 1);
+		assert_true(world_holds(w, late[0][0]));
+		assert_true(world_holds(w, late[0][1]));
+	}
 	world_close(w);
 }
 
@@ -483,6 +545,7 @@ int main(void)
 		cmocka_unit_test(test_between_stops),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_in_hand),
 		cmocka_unit_test(test_rings_while_running),
 		cmocka_unit_test(test_void),
 		cmocka_unit_test(test_library),
