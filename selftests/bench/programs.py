@@ -68,10 +68,13 @@ def say_missing():
 
 
 def alternate(heaps, reps, once):
-    """Medians over reps runs; every round runs all heaps, so that drift hits all."""
+    """reps runs of each; every round runs all heaps, so that drift hits all, and each time
+    another one first: a virtual machine may have given back the memory that the one before
+    it did not use, and its first touch is dear."""
     results = {h: [] for h in heaps}
-    for _ in range(reps):
-        for h in heaps:
+    for rep in range(reps):
+        first = rep % len(heaps)
+        for h in heaps[first:] + heaps[:first]:
             r = once(h)
             if r:
                 results[h].append(r)
@@ -82,7 +85,7 @@ middle = statistics.median      # or min, with --best
 
 
 def median(results, key):
-    values = [float(r[key]) for r in results]
+    values = [float(r[key]) for r in results if key in r]
     return middle(values) if values else None
 
 
