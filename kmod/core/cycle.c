@@ -502,16 +502,14 @@ static int begin(struct gca_arena *a, const struct gca_order *o)
 /* 2 and 3 of a cycle that has begun. */
 static int finish(struct gca_arena *a, const struct gca_order *o)
 {
-	struct gca_order last = *o;
 	int err = 0;
 
-	last.until = GCA_UNTIL_MARKED;
 	/* Once, and again as long as termination finds something to mark. */
 	do {
 		if (concurrent(a, o))
 			err = mark_between_steps(a);
 		if (!err)
-			err = step(a, &last);
+			err = step(a, o);
 	} while (!err && a->phase == GCARENA_PHASE_MARK);
 	return err;
 }
@@ -539,12 +537,14 @@ static bool at_once(struct gca_arena *a, const struct gca_order *o)
  */
 int gca_collect(struct gca_arena *a, const struct gca_order *o)
 {
-	struct gca_order whole = *o;
+	struct gca_order first = *o, whole = *o;
 	int err = 0;
 
 	set_deadline(a, o);
 	if (a->phase != GCARENA_PHASE_OFF) {
-		err = o->until == GCA_UNTIL_MARKING ? step(a, o) : finish(a, o);
+		if (o->until == GCA_UNTIL_SWEPT)
+			first.until = GCA_UNTIL_MARKED;
+		err = o->until == GCA_UNTIL_MARKING ? step(a, o) : finish(a, &first);
 		if (err || o->until != GCA_UNTIL_SWEPT)
 			return err;
 		set_deadline(a, o);

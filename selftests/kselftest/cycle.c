@@ -248,6 +248,182 @@ TEST(unlinked_while_marking)
 	gca_close(a);
 }
 
+static int mover_state, mover_go;
+static uintptr_t mover_kept;
+
+static void mover_waits(int *word, int value)
+{
+	while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value)
+		;
+}
+
+/* Holds the only pointer to an object while marking begins, then hides it under a new one. */
+static __attribute__((noinline)) void hold_and_move(struct gca_mutator *m, const struct gca_layout *l)
+{
+	struct pair *p = gca_alloc(m, l), *young;
+
+	ASSERT_TRUE(p);
+	p->serial = 4711;
+	__atomic_store_n(&mover_state, 1, __ATOMIC_RELEASE);
+	mover_waits(&mover_go, 1);
+	young = gca_alloc(m, l);
+	ASSERT_TRUE(young);
+	gca_store(m, &young->left, p);
+	mover_kept = HIDE(young);
+}
+
+static const struct gca_layout *mover_layout;
+
+static void *mover(void *arg)
+{
+	struct gca_mutator *m = gca_attach(arg);
+
+	ASSERT_TRUE(m);
+	hold_and_move(m, mover_layout);
+	gct_clean_stack();
+	__atomic_store_n(&mover_state, 2, __ATOMIC_RELEASE);
+	mover_waits(&mover_go, 2);
+	/* Marking is done.  Not freed, so not overwritten by what is allocated now. */
+	ASSERT_EQ(gca_detach(m), 0);
+	m = gca_attach(arg);
+	ASSERT_TRUE(m);
+	for (int i = 0; i < 700; i++)
+		ASSERT_TRUE(gca_alloc(m, mover_layout));
+	ASSERT_EQ(((struct pair *)SEEK(mover_kept))->left->serial, 4711);
+	ASSERT_EQ(gca_detach(m), 0);
+	return NULL;
+}
+
+/*
+ * Captured before resume: after the begin stop a thread moves its only pointer out of its
+ * stack, into an object that nobody will scan.
+ */
+TEST(moved_as_marking_begins)
+{
+	struct gca_arena *a = open_with("checkmark,clobber");
+	pthread_t t;
+
+	mover_layout = gca_layout_of(a, struct pair, left, right);
+	ASSERT_TRUE(mover_layout);
+	for (unsigned long round = 0; round < gct_scale(20); round++) {
+		mover_state = 0;
+		mover_go = 0;
+		ASSERT_EQ(pthread_create(&t, NULL, mover, a), 0);
+		mover_waits(&mover_state, 1);
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKING), 0);
+		__atomic_store_n(&mover_go, 1, __ATOMIC_RELEASE);
+		mover_waits(&mover_state, 2);
+		ASSERT_EQ(gca_collect(a, GCA_COLLECT_UNTIL_MARKED), 0);
+		__atomic_store_n(&mover_go, 2, __ATOMIC_RELEASE);
+		pthread_join(t, NULL);
+	}
+	gca_close(a);
+}
+
+#define STANDERS	2
+
+static const struct gcarena_control *stander_control;
+static uint64_t stander_counter[STANDERS];
+static int standers_on, standers_there;
+
+static uint64_t stander_sum(void)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < STANDERS; i++)
+		n += __atomic_load_n(&stander_counter[i], __ATOMIC_ACQUIRE);
+	return n;
+}
+
+static void stander_counts(uint64_t *counter, uint64_t n)
+{
+	while (n--)
+		__atomic_store_n(counter, *counter + 1, __ATOMIC_RELEASE);
+}
+
+/* Counts, with signals blocked for most of the time: who stops it must wait. */
+static void *stander(void *arg)
+{
+	uint64_t *counter = arg;
+	struct gca_mutator *m;
+	sigset_t all, old;
+
+	m = gca_attach(gca_default());
+	ASSERT_TRUE(m);
+	sigfillset(&all);
+	__atomic_store_n(&stander_control, m->control, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&standers_there, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&standers_on, __ATOMIC_ACQUIRE)) {
+		pthread_sigmask(SIG_BLOCK, &all, &old);
+		stander_counts(counter, 30000);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		stander_counts(counter, 100);
+	}
+	ASSERT_EQ(gca_detach(m), 0);
+	return NULL;
+}
+
+static void *stander_collects(void *arg)
+{
+	(void)arg;
+	for (unsigned long i = 0; i < gct_scale(30); i++)
+		ASSERT_EQ(gca_collect(gca_default(), 0), 0);
+	__atomic_store_n(&standers_on, 0, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/*
+ * Nobody runs in a stop.  That of termination is known by the phase, and checkmark makes it
+ * long enough to be looked at.
+ */
+TEST(stand_still_at_termination)
+{
+	const struct gca_layout *l;
+	struct gca_mutator *m;
+	static struct pair *list;
+	pthread_t t[STANDERS], u;
+	unsigned long seen = 0;
+
+	setenv("GCARENA_DEBUG", "checkmark", 1);
+	setenv("GCARENA_BACKEND", gct_backend(), 1);
+	m = gca_attach(gca_default());
+	l = gca_layout_of(gca_default(), struct pair, left, right);
+	ASSERT_TRUE(m && l);
+	for (int i = 0; i < 20000; i++) {
+		struct pair *p = gca_alloc(m, l);
+
+		ASSERT_TRUE(p);
+		gca_store(m, &p->left, list);
+		list = p;
+	}
+	ASSERT_EQ(gca_detach(m), 0);
+	standers_on = 1;
+	for (int i = 0; i < STANDERS; i++)
+		ASSERT_EQ(pthread_create(&t[i], NULL, stander, &stander_counter[i]), 0);
+	while (__atomic_load_n(&standers_there, __ATOMIC_ACQUIRE) < STANDERS)
+		gct_sleep_ms(1);
+	ASSERT_EQ(pthread_create(&u, NULL, stander_collects, NULL), 0);
+	while (__atomic_load_n(&standers_on, __ATOMIC_ACQUIRE)) {
+		uint64_t epoch = __atomic_load_n(&stander_control->epoch, __ATOMIC_ACQUIRE), sum;
+
+		if (__atomic_load_n(&stander_control->phase, __ATOMIC_ACQUIRE) !=
+		    GCARENA_PHASE_TERMINATION)
+			continue;
+		sum = stander_sum();
+		for (volatile int i = 0; i < 2000; i++)
+			;
+		if (__atomic_load_n(&stander_control->epoch, __ATOMIC_ACQUIRE) != epoch)
+			continue;
+		ASSERT_EQ(stander_sum(), sum);
+		seen++;
+	}
+	pthread_join(u, NULL);
+	for (int i = 0; i < STANDERS; i++)
+		pthread_join(t[i], NULL);
+	gct_note("# looked at %lu times", seen);
+	list = NULL;
+}
+
 /* What is allocated while marking is black: it survives unlinked, and dies next. */
 TEST(allocated_while_marking)
 {

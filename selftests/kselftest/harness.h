@@ -96,8 +96,8 @@ static inline void gct_note(const char *fmt, ...)
 }
 
 /*
- * Overwrite what earlier calls left on the stack below us, and in the vector
- * registers: nobody else does, and string functions leave their data there.
+ * Overwrite what earlier calls left on the stack below us, in the vector registers,
+ * where string functions leave their data, and in registers that nobody saves.
  */
 static __attribute__((noinline, unused)) void gct_clean_stack(void)
 {
@@ -113,6 +113,10 @@ static __attribute__((noinline, unused)) void gct_clean_stack(void)
 			     "pxor %%xmm15, %%xmm15" : : : "memory");
 	if (__builtin_cpu_supports("avx"))
 		__asm__ __volatile__("vzeroall" : : : "memory");
+	__asm__ __volatile__("xorl %%eax, %%eax; xorl %%ecx, %%ecx; xorl %%edx, %%edx;"
+			     "xorl %%esi, %%esi; xorl %%edi, %%edi; xorl %%r8d, %%r8d;"
+			     "xorl %%r9d, %%r9d; xorl %%r10d, %%r10d; xorl %%r11d, %%r11d"
+			     : : : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
 }
 
 static inline uint64_t gct_now_ms(void)

@@ -68,15 +68,6 @@ static uint64_t live(void)
 	return s.live_bytes;
 }
 
-/* What the slow path has left in registers that nobody saves. */
-static __attribute__((noinline)) void clean_registers(void)
-{
-	__asm__ __volatile__("xorl %%eax, %%eax; xorl %%ecx, %%ecx; xorl %%edx, %%edx;"
-			     "xorl %%esi, %%esi; xorl %%edi, %%edi; xorl %%r8d, %%r8d;"
-			     "xorl %%r9d, %%r9d; xorl %%r10d, %%r10d; xorl %%r11d, %%r11d"
-			     : : : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
-}
-
 static void on_cpu(int cpu)
 {
 	cpu_set_t set;
@@ -108,7 +99,6 @@ static void *storer_thread(void *arg)
 		else
 			gca_store(m, (void *)(uintptr_t)slot, NULL);
 		gct_clean_stack();
-		clean_registers();
 	}
 	gca_detach(m);
 	return NULL;
@@ -149,7 +139,6 @@ static void one_store(void *volatile *slot, void (*wait)(void), void (*resolve)(
 			EXPECT_GE(live(), holder_bytes + BIG);
 	}
 	gct_clean_stack();
-	clean_registers();
 	ASSERT_EQ(gca_collect(arena, 0), 0);
 	EXPECT_EQ(live(), holder_bytes);
 }

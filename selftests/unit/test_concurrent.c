@@ -27,6 +27,7 @@ static struct scene {
 	/* what was seen */
 	struct world *w;
 	bool stopped;
+	s64 unswept;
 	u32 runs, stops, crews, refreshed, held, compared, steps;
 } scene;
 
@@ -89,6 +90,7 @@ static void in_stop(struct gca_arena *a)
 static void at_start(struct gca_arena *a)
 {
 	scene.stopped = false;
+	scene.unswept = atomic64_read(&a->unswept);
 }
 
 static struct world *open_scene(u32 debug)
@@ -218,6 +220,17 @@ static void test_stopped(void **state)
 	assert_int_equal(gca_collect(&w->a, &o), 0);
 	assert_int_equal(scene.stops, 2);
 	assert_int_equal(scene.compared, 1);
+	assert_true(scene.unswept > 0);
+	o.sweep_stopped = true;
+	assert_int_equal(gca_collect(&w->a, &o), 0);
+	assert_int_equal(scene.unswept, 0);
+	assert_int_equal(scene.stops, 4);
+	/* A cycle that is under way is finished as any other, and the next as it was asked for. */
+	world_cycle(w, GCA_UNTIL_MARKING);
+	scene.stops = 0;
+	assert_int_equal(gca_collect(&w->a, &o), 0);
+	assert_int_equal(scene.unswept, 0);
+	assert_int_equal(scene.stops, 3);
 	world_close(w);
 }
 
