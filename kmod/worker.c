@@ -153,8 +153,11 @@ static int gca_work(void *data)
 	u32 round;
 	bool did;
 
-	/* It leaves rather than freeze, so that it never does so in a cycle. */
-	set_freezable();
+	/*
+	 * The machine is not suspended before it has left, but it does not freeze: a cycle
+	 * may wait for it.  Not set_freezable(), which would freeze one that is made late.
+	 */
+	current->flags &= ~PF_NOFREEZE;
 	while (!kthread_should_stop()) {
 		wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
 						 gca_work_wanted(p) || gca_worker_unwanted(p),

@@ -121,6 +121,8 @@ static int serve(struct gca_arena *a, uint32_t flags)
 				refresh(&c);
 				break;
 			}
+			/* Without objects, without us: as if it had not been asked for. */
+			c.req.flags &= ~GCARENA_SERVE_HOLD;
 			dl_iterate_phdr(hold, &c);
 			if (c.err)
 				goto out;

@@ -529,6 +529,7 @@ struct gca_totals {
  * @void_reason: of the running cycle, the first one wins; 0: none
  * @concurrent: cycles that workers mark do so while the world runs.  Set by the port after
  *	gca_arena_init(), if there will be workers
+ * @interrupted: the running cycle's conductor has left it, and somebody is to finish it
  * @marks_dirty: a void cycle's marks have not been cleared yet
  * @deadline: of the running cycle, by gca_port_now(): its age limit
  * @stop_wait: how long the first attempt at a stop may take; set by the port
@@ -611,6 +612,7 @@ struct gca_arena {
 	atomic64_t nr_spans;
 	u32 void_reason;
 	bool concurrent;
+	bool interrupted;
 	bool marks_dirty;
 	u64 deadline;
 	u64 stop_wait;

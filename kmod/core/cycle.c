@@ -71,6 +71,7 @@ void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason)
 
 static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
 {
+	WRITE_ONCE(a->interrupted, false);
 	WRITE_ONCE(a->phase, phase);
 	WRITE_ONCE(a->control->phase, phase);
 	WRITE_ONCE(a->control->barrier,
@@ -461,27 +462,29 @@ static int mark_between_steps(struct gca_arena *a)
  *
  * When one has, who looks keeps further ones out the next time, until it is asked again.
  * A thread that waits to load one may be one that cannot be held: so the stop is tried
- * once then, and all let go if it fails.
+ * once then, and all let go if it fails.  Who has not looked before the stop is not asked
+ * after it: he may have come in between.
  */
 static int begin(struct gca_arena *a, const struct gca_order *o)
 {
 	struct gca_order first = *o;
 	unsigned int tries;
-	bool begun;
+	bool begun, looks;
 	int err, changed;
 
 	first.until = GCA_UNTIL_MARKING;
 	for (tries = 0; tries < LIBRARY_TRIES; tries++) {
-		first.once = tries % 2;
-		err = gca_port_look(a, GCARENA_SERVE_REFRESH |
-				       (first.once ? GCARENA_SERVE_HOLD : 0));
+		looks = gca_port_looks(a);
+		first.once = looks && tries % 2;
+		err = !looks ? 0 : gca_port_look(a, GCARENA_SERVE_REFRESH |
+						 (first.once ? GCARENA_SERVE_HOLD : 0));
 		if (err < 0)
 			return err;
 		err = step(a, &first);
 		begun = !err && a->phase == GCARENA_PHASE_MARK;
 		if (!begun && !first.once)
 			return err;
-		changed = gca_port_look(a, GCARENA_SERVE_COMPARE);
+		changed = looks ? gca_port_look(a, GCARENA_SERVE_COMPARE) : 0;
 		if (begun && !changed)
 			return 0;
 		if (begun) {
@@ -511,6 +514,9 @@ static int finish(struct gca_arena *a, const struct gca_order *o)
 		if (!err)
 			err = step(a, o);
 	} while (!err && a->phase == GCARENA_PHASE_MARK);
+	/* The owner was frozen, or has no workers any more: gca_cycle_wanted(). */
+	if (a->phase == GCARENA_PHASE_MARK)
+		WRITE_ONCE(a->interrupted, true);
 	return err;
 }
 

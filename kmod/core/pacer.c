@@ -54,7 +54,7 @@ void gca_pace(struct gca_arena *a)
 	WRITE_ONCE(a->control->heap_live, heap_live);
 }
 
-/** gca_cycle_wanted() - has the heap reached its trigger? */
+/** gca_cycle_wanted() - has the heap reached its trigger, or was a cycle left half done? */
 bool gca_cycle_wanted(struct gca_arena *a)
 {
 	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
@@ -62,5 +62,7 @@ bool gca_cycle_wanted(struct gca_arena *a)
 	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
 		return live >= READ_ONCE(a->heap_trigger);
 	/* Somebody has begun one and lets it wait: it has grown as much again. */
-	return live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min));
+	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min)))
+		return true;
+	return READ_ONCE(a->interrupted);
 }

@@ -228,6 +228,8 @@ static void collect(unsigned int flags)
 		return;
 	ASSERT_EQ(gca_stats(arena, &s), 0);
 	ASSERT_GE(s.live_bytes, live);
+	if (s.void_cycles)
+		gct_note("# the last void cycle: reason %" PRIu64, s.last_void_reason);
 	ASSERT_EQ(s.void_cycles, 0);
 }
 

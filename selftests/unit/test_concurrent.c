@@ -415,6 +415,11 @@ static void test_void(void **state)
 	world_close(w);
 }
 
+static void begins_to_look(struct world *w, u32 n)
+{
+	scene.looks = true;
+}
+
 /* A library comes as marking begins: once, and again and again. */
 static void test_library(void **state)
 {
@@ -453,6 +458,14 @@ static void test_library(void **state)
 	assert_int_equal(scene.compared, 4);
 	assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
 	scene.unheld = false;
+	/* Somebody comes to look when the stop is made: he knows nothing of before. */
+	scene.looks = false;
+	scene.changed = 4;
+	scene.stopping = begins_to_look;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(w->a.void_reason, 0);
+	assert_int_equal(scene.compared, 0);
+	scene.stopping = NULL;
 	scene.changed = 0;
 	assert_int_equal(cycle(w), 0);
 	assert_int_equal(world_held(w), 40);
@@ -472,10 +485,14 @@ static void test_no_crew(void **state)
 		scene.no_crew = when;
 		assert_int_equal(cycle(w), when < 4 ? -ENODEV : 0);
 		assert_int_equal(w->a.phase == GCARENA_PHASE_MARK, when == 2 || when == 3);
+		/* Who looks whether there is anything to do is told. */
+		if (when == 2 || when == 3)
+			assert_true(gca_cycle_wanted(&w->a));
 		/* A thread of the owner's takes over, and has its own after it. */
 		scene.no_crew = 0;
 		assert_int_equal(gca_collect(&w->a, &lent), 0);
 		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+		assert_false(gca_cycle_wanted(&w->a));
 		assert_int_equal(world_held(w), 40);
 	}
 	world_close(w);
