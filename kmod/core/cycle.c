@@ -488,10 +488,12 @@ static int begin(struct gca_arena *a, const struct gca_order *o)
 		if (begun && !changed)
 			return 0;
 		if (begun) {
+			/* First: if we cannot, nobody else may finish it as if nothing was. */
+			gca_cycle_void(a, changed < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY);
+			WRITE_ONCE(a->interrupted, true);
 			if (gca_port_step_begin(a))
 				return -EINTR;
-			gca_cycle_abandon(a, changed < 0 ? GCARENA_VOID_AGE : GCARENA_VOID_LIBRARY,
-					  o->forced);
+			gca_cycle_abandon(a, a->void_reason, o->forced);
 			gca_port_step_end(a);
 		} else if (err != -EAGAIN) {
 			return err;
