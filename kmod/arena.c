@@ -262,8 +262,8 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 			     arg->debug | READ_ONCE(gca_debug));
 	if (ret)
 		goto err_control;
-	/* A WARN, which may panic the machine, is root's to ask for, not the owner's. */
 	s->a->concurrent = READ_ONCE(gca_workers);
+	/* A WARN, which may panic the machine, is root's to ask for, not the owner's. */
 	s->a->check_quiet = !(READ_ONCE(gca_debug) & GCARENA_DEBUG_CHECKMARK);
 	p = gca_process_get(current->mm, arg->reserve);
 	if (IS_ERR(p)) {

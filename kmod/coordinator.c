@@ -54,16 +54,6 @@ static void gca_request_put(struct gca_request *r)
 
 /* ----------------------------------------------------------------------- a cycle */
 
-int gca_port_crew_get(struct gca_arena *a)
-{
-	return gca_crew_fill(gca_shell_of(a));
-}
-
-void gca_port_crew_put(struct gca_arena *a)
-{
-	gca_crew_done(gca_shell_of(a));
-}
-
 int gca_port_step_begin(struct gca_arena *a)
 {
 	struct gca_shell *s = gca_shell_of(a);
@@ -82,16 +72,6 @@ int gca_port_step_begin(struct gca_arena *a)
 void gca_port_step_end(struct gca_arena *a)
 {
 	mutex_unlock(&gca_shell_of(a)->cycle_lock);
-}
-
-bool gca_port_looks(struct gca_arena *a)
-{
-	return gca_serve_looks(gca_shell_of(a));
-}
-
-int gca_port_look(struct gca_arena *a, u32 what)
-{
-	return gca_serve_look(gca_shell_of(a), what);
 }
 
 /* What a cycle allocates is the owner's; checkmark reads in its context. */

@@ -470,8 +470,6 @@ int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcar
 extern atomic_t gca_workers_total;
 void gca_crew_lock(void);
 void gca_crew_unlock(void);
-int gca_crew_fill(struct gca_shell *s);
-void gca_crew_done(struct gca_shell *s);
 void gca_crew_dismiss(struct gca_process *p);
 void gca_crew_look(struct gca_process *p);
 void gca_crew_end(struct gca_process *p);
@@ -484,8 +482,6 @@ bool gca_serve_scan(struct gca_shell *s);
 void gca_serve_ask(struct gca_shell *s);
 int gca_serve_gate_wait(struct gca_shell *s);
 bool gca_serve_present(struct gca_shell *s);
-bool gca_serve_looks(struct gca_shell *s);
-int gca_serve_look(struct gca_shell *s, u32 what);
 void gca_stand_in_begin(struct gca_shell *s);
 int gca_stand_in(struct gca_shell *s, const bool *done);
 bool gca_serve_wanted(struct gca_shell *s);

@@ -293,28 +293,28 @@ int gca_stand_in(struct gca_shell *s, const bool *done)
 
 /* ------------------------------------------------------------------ plain roots */
 
-/** gca_serve_looks() - does the pager look after the plain roots? */
-bool gca_serve_looks(struct gca_shell *s)
+bool gca_port_looks(struct gca_arena *a)
 {
+	struct gca_shell *s = gca_shell_of(a);
+
 	return READ_ONCE(s->looks) && gca_serve_present(s);
 }
 
 #define GCA_LOOK_PATIENCE	(10ULL * NSEC_PER_SEC)
 
-/**
- * gca_serve_look() - have the pager look after the plain roots; by the coordinator
- * @s: arena; its cycle_lock is not held
- * @what: GCARENA_SERVE_REFRESH or GCARENA_SERVE_COMPARE
+/*
+ * gca_port_look() - see core/port.h; by the coordinator, cycle_lock not held
  *
  * Return: 0, also if there is no pager that does so; 1 if it has answered CHANGED;
  * -ESRCH if the arena died, -ETIMEDOUT without an answer.
  */
-int gca_serve_look(struct gca_shell *s, u32 what)
+int gca_port_look(struct gca_arena *a, u32 what)
 {
+	struct gca_shell *s = gca_shell_of(a);
 	u64 began = ktime_get_ns(), now;
 	bool answered, changed;
 
-	if (!gca_serve_looks(s))
+	if (!gca_port_looks(a))
 		return 0;
 	spin_lock(&s->pager_lock);
 	WRITE_ONCE(s->look, what);

@@ -346,16 +346,14 @@ static bool gca_attach_turn(void)
 	return __ratelimit(&gca_attaches);
 }
 
-/**
- * gca_crew_fill() - enough workers for a cycle, in the owner's present cgroups
- * @s: arena
+/*
+ * gca_port_crew_get() - see core/port.h; by the coordinator
  *
- * By the coordinator, with nothing held.  They stay until gca_crew_done().
- *
- * Return: 0, or -ENODEV if none can be had: then COLLECT's callers mark.
+ * Enough workers for a cycle, in the owner's present cgroups.
  */
-int gca_crew_fill(struct gca_shell *s)
+int gca_port_crew_get(struct gca_arena *a)
 {
+	struct gca_shell *s = gca_shell_of(a);
 	struct gca_worker_thread *gone[GCA_WORKERS_MAX];
 	struct gca_process *p = s->process;
 	unsigned int i, want, nr_gone = 0;
@@ -396,9 +394,11 @@ int gca_crew_fill(struct gca_shell *s)
 	return ret;
 }
 
-/** gca_crew_done() - the opposite: they may be dismissed */
-void gca_crew_done(struct gca_shell *s)
+/* The opposite: they may be dismissed. */
+void gca_port_crew_put(struct gca_arena *a)
 {
+	struct gca_shell *s = gca_shell_of(a);
+
 	WRITE_ONCE(s->process->in_cycle, false);
 	wake_up_all(&s->pager_wq);
 }

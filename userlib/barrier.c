@@ -259,6 +259,11 @@ static int range_section(struct gca_mutator *m, uint64_t *dst, const uint64_t *s
 	*k = at;
 	return r;
 }
+
+#define SECTION(what, m, ...)						\
+	((m)->rseq ? what##_section(m, __VA_ARGS__) : what##_counted(m, __VA_ARGS__))
+#else
+#define SECTION(what, m, ...)	what##_counted(m, __VA_ARGS__)
 #endif
 
 /* ------------------------------------------------------------------ entry points */
@@ -269,11 +274,7 @@ void gca_store_slow(struct gca_mutator *m, void *slot, const void *value)
 	int ret;
 
 	do {
-#ifdef GCA_RSEQ
-		ret = m->rseq ? store_section(m, slot, v) : store_counted(m, slot, v);
-#else
-		ret = store_counted(m, slot, v);
-#endif
+		ret = SECTION(store, m, slot, v);
 		if (ret == FULL && !settle(m)) {
 			__atomic_store_n((void **)slot, v, __ATOMIC_RELEASE);
 			return;
@@ -287,11 +288,7 @@ int gca_cas(struct gca_mutator *m, void *slot, const void *expected, const void 
 	int ret;
 
 	do {
-#ifdef GCA_RSEQ
-		ret = m->rseq ? cas_section(m, slot, e, d) : cas_counted(m, slot, e, d);
-#else
-		ret = cas_counted(m, slot, e, d);
-#endif
+		ret = SECTION(cas, m, slot, e, d);
 		if (ret == FULL && !settle(m))
 			return __atomic_compare_exchange_n((void **)slot, &e, d, false,
 							   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -317,12 +314,7 @@ static void range_part(struct gca_mutator *m, uint64_t *dst, const uint64_t *src
 	int ret;
 
 	do {
-#ifdef GCA_RSEQ
-		ret = m->rseq ? range_section(m, dst, src, &k, end, step, need, mask) :
-				range_counted(m, dst, src, &k, end, step, need, mask);
-#else
-		ret = range_counted(m, dst, src, &k, end, step, need, mask);
-#endif
+		ret = SECTION(range, m, dst, src, &k, end, step, need, mask);
 		if (ret == FULL && !settle(m))
 			for (; k != end; k += step)
 				__atomic_store_n(&dst[k], src[k] & mask, __ATOMIC_RELEASE);

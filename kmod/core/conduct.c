@@ -22,6 +22,22 @@ void gca_workers_do(struct gca_arena *a, enum gca_work work, u64 until)
 }
 
 /*
+ * Have workers do @work once more, and the pager what they missed.  Return: false if the
+ * cycle is void, or the caller is to give up.
+ */
+static bool workers_again(struct gca_arena *a, enum gca_work work)
+{
+	gca_roots_again(a);
+	gca_workers_do(a, work, a->deadline);
+	if (gca_give_up(a))
+		return false;
+	/* Nobody of the owner's serves: then what is missed stays missed. */
+	if (gca_missed_pending(a) && !gca_port_pager_scans(a) && !gca_give_up(a))
+		gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
+	return !gca_give_up(a);
+}
+
+/*
  * gca_mark_by_workers() - inside a stop: root jobs and, unless @work is GCA_WORK_ROOTS,
  * marking to the end
  *
@@ -32,14 +48,7 @@ bool gca_mark_by_workers(struct gca_arena *a, enum gca_work work)
 	bool all = work != GCA_WORK_ROOTS;
 
 	do {
-		gca_roots_again(a);
-		gca_workers_do(a, work, a->deadline);
-		if (gca_give_up(a))
-			return false;
-		/* Nobody of the owner's serves: then what is missed stays missed. */
-		if (gca_missed_pending(a) && !gca_port_pager_scans(a) && !gca_give_up(a))
-			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
-		if (gca_give_up(a))
+		if (!workers_again(a, work))
 			return false;
 	} while (all ? gca_work_left(a, 0) : gca_roots_left(a));
 	return true;
@@ -97,10 +106,8 @@ bool gca_drain_rings(struct gca_worker *w)
 	struct gca_mutator *m;
 
 	list_for_each_entry(m, &w->arena->mutators, link)
-		if (!gca_ring_drain(w, m)) {
-			gca_cycle_void(w->arena, GCARENA_VOID_RING);
+		if (!gca_ring_drain(w, m))
 			return false;
-		}
 	return true;
 }
 
@@ -133,8 +140,6 @@ static bool drain_running(struct gca_arena *a, bool *found)
 	}
 	*found = w.objects;
 	gca_worker_fini(&w);
-	if (!ok)
-		gca_cycle_void(a, GCARENA_VOID_RING);
 	return ok;
 }
 
@@ -152,13 +157,7 @@ bool gca_mark_running(struct gca_arena *a)
 	bool found;
 
 	for (;;) {
-		gca_roots_again(a);
-		gca_workers_do(a, GCA_WORK_MARK, a->deadline);
-		if (gca_give_up(a))
-			return false;
-		if (gca_missed_pending(a) && !gca_port_pager_scans(a) && !gca_give_up(a))
-			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
-		if (gca_give_up(a) || !drain_running(a, &found))
+		if (!workers_again(a, GCA_WORK_MARK) || !drain_running(a, &found))
 			return false;
 		if (found)
 			continue;

@@ -20,7 +20,11 @@
 #include "mark.h"
 #include "workbuf.h"
 
-/** gca_ring_drain() - grey everything in a ring.  Return: false for a tail that makes no sense */
+/*
+ * gca_ring_drain() - grey everything in a ring
+ *
+ * Return: false for a tail that makes no sense; the cycle is void then.
+ */
 bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
 {
 	struct gcarena_mutator *sh = m->shared;
@@ -40,6 +44,7 @@ bool gca_ring_drain(struct gca_worker *w, struct gca_mutator *m)
 		}
 	} else {
 		m->head = tail;
+		gca_cycle_void(m->arena, GCARENA_VOID_RING);
 	}
 	/* The entries have been read before the thread may reuse them. */
 	smp_store_release(&sh->ring_head, m->head);
@@ -68,8 +73,7 @@ void gca_ring_settle(struct gca_mutator *m)
 		return;
 	}
 	gca_worker_init(&w, a, false, 0);
-	if (!gca_ring_drain(&w, m))
-		gca_cycle_void(a, GCARENA_VOID_RING);
+	gca_ring_drain(&w, m);
 	gca_worker_fini(&w);
 }
 

@@ -150,7 +150,7 @@ static inline void heap_collect_stopped(void)
 }
 
 /* Marking begins, and nobody marks; or ends.  Return: can it be told to? */
-static inline bool heap_marking(bool begin __attribute__((unused)))
+static inline bool heap_marking(bool begin)
 {
 	if (gca_collect(heap_arena, begin ? GCA_COLLECT_UNTIL_MARKING : 0))
 		heap_must(NULL, gca_strerror());

@@ -12,8 +12,6 @@
 
 #define GCT_SUITE "barrier" GCT_SUFFIX
 
-#define HIDE(p)		(~(uintptr_t)(p))
-#define SEEK(h)		((void *)~(h))
 #define MANY		700		/* more than a ring has */
 
 struct pair {

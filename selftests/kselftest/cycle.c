@@ -11,9 +11,6 @@
 
 #include <gcarena.h>
 
-#define HIDE(p)		(~(uintptr_t)(p))
-#define SEEK(h)		((void *)~(h))
-
 struct pair {
 	struct pair *left, *right;
 	uint64_t serial;

@@ -95,6 +95,10 @@ static inline void gct_note(const char *fmt, ...)
 		return;
 }
 
+/* A pointer that no collector takes for one, and back. */
+#define HIDE(p)	(~(uintptr_t)(p))
+#define SEEK(h)	((void *)~(h))
+
 /*
  * Overwrite what earlier calls left on the stack below us, in the vector registers,
  * where string functions leave their data, and in registers that nobody saves.

@@ -17,7 +17,6 @@
 #include <gcarena.h>
 
 #define BIG	(192 << 10)
-#define HIDE(p)	(~(uintptr_t)(p))
 
 static struct gca_arena *arena;
 static struct gca_mutator *mut;

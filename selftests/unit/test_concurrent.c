@@ -236,7 +236,19 @@ static void test_stopped(void **state)
 
 /* --------------------------------------------------------------------- termination */
 
+/* Objects that nothing points to but a store that is late, and what they point to. */
 static u64 late[4][2];
+
+static void new_late(struct world *w, u32 n)
+{
+	u32 i;
+
+	for (i = 0; i < n; i++) {
+		late[i][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
+		late[i][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
+		*(u64 *)late[i][0] = late[i][1];
+	}
+}
 
 /* Between the last look at the rings and the stop a store comes: @n times. */
 static u32 nr_late;
@@ -250,21 +262,16 @@ static void store_late(struct world *w, u32 n)
 static void test_restart(void **state)
 {
 	struct world *w = open_scene(GCARENA_DEBUG_CHECKMARK);
-	u32 i, n, cycles = 0;
+	u32 i, n;
 	u64 restarts = 0;
 
 	for (n = 0; n <= 4; n++) {
 		w->a.totals.cycles = 0;	/* for checkmark: not in one stop */
-		for (i = 0; i < 4; i++) {
-			late[i][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
-			late[i][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
-			*(u64 *)late[i][0] = late[i][1];
-		}
+		new_late(w, 4);
 		list(w, node, 40);
 		nr_late = n;
 		scene.stopping = store_late;
 		assert_int_equal(cycle(w), 0);
-		cycles++;
 		restarts += n;
 		/* Each time the world ran again, and what it names was marked, too. */
 		assert_int_equal(scene.stops, 2 + n);
@@ -332,9 +339,7 @@ static void test_in_hand(void **state)
 	u32 way;
 
 	for (way = 0; way < 2; way++) {
-		late[0][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
-		late[0][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
-		*(u64 *)late[0][0] = late[0][1];
+		new_late(w, 1);
 		list(w, node, 40);
 		scene.stopping = way ? miss_in_hand : take_in_hand;
 		scene.between = way ? NULL : put_down;
@@ -360,11 +365,7 @@ static void test_rings_while_running(void **state)
 	struct world *w = open_scene(0);
 	u32 i;
 
-	for (i = 0; i < 3; i++) {
-		late[i][1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
-		late[i][0] = world_alloc(w, 16, GCARENA_CONSERVATIVE, 0);
-		*(u64 *)late[i][0] = late[i][1];
-	}
+	new_late(w, 3);
 	list(w, node, 40);
 	scene.after = fill_ring;
 	assert_int_equal(cycle(w), 0);

@@ -552,9 +552,9 @@ struct gcarena_config {
  * @worker_ns: time of marking by them
  * @coordinator_ns: CPU time of the process's coordinator
  * @self_scans: stacks captured by their own threads on their way to user mode
+ * @self_ns: time that took
  * @restarts: stops at the end of marking that found something to mark
  * @assist_ns: time that threads marked which had allocated beyond the goal
- * @self_ns: time that took
  */
 struct gcarena_stats {
 	__u32 size, flags;

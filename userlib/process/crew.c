@@ -59,7 +59,10 @@ static void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
 
 /* ----------------------------------------------------------------------- workers */
 
-/* How many may work beside the coordinator?  p->lock is held. */
+/*
+ * How many may work beside the coordinator?  With the world running a quarter of the
+ * processors is for marking (Go's utilisation), the coordinator's included.  p->lock is held.
+ */
 static unsigned int gca_helpers(const struct gca_process *p)
 {
 	return READ_ONCE(p->stopped) ? p->want : min(p->want, (p->nr_workers + 1) / 4);
@@ -121,8 +124,7 @@ static unsigned int gca_processors(void)
 
 /*
  * How many are to help?  What will be marked is about what was live at the end of the last
- * cycle; to wake a thread for less costs more than it does.  With the world running, a
- * quarter of the processors is for marking (Go's utilisation), the coordinator's included.
+ * cycle; to wake a thread for less costs more than it does.
  */
 int gca_port_crew_get(struct gca_arena *a)
 {
