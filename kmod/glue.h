@@ -68,6 +68,21 @@ struct gca_user {
 struct gca_worker_thread;
 struct gca_shell;
 
+/* Module parameter idle. */
+enum { GCA_IDLE_OFF, GCA_IDLE_PLAIN, GCA_IDLE_HOOK };
+
+/**
+ * struct gca_offer - a worker that would mark on an idle processor, see idle.c
+ * @link: among those that nobody has taken
+ * @task: the worker
+ * @taken: a processor has
+ */
+struct gca_offer {
+	struct list_head link;
+	struct task_struct *task;
+	bool taken;
+};
+
 /**
  * struct gca_process - one mm that has arenas
  * @link: in the table of processes, under gca_processes_lock
@@ -92,6 +107,11 @@ struct gca_shell;
  * @working: the arena whose work the workers do, or NULL
  * @work_round: grows when they are given work
  * @work_wq: they sleep here
+ * @turn_wq: those who are not to mark just now do so here
+ * @hook: gca_idle_get() has been called; written by the coordinator, and at the end
+ * @idle_kicks: offers of theirs that were taken
+ * @idle_yields: times that one left an idle processor to others
+ * @idle_raised: times that one had lost its processor with work in hand, see worker.c
  * @signal_stops: stops under way with the signal engine, see stop.c
  * @hold_wq: threads inside a call wait here for their end
  * @arrive_wq: a stop waits here for threads to arrive
@@ -119,6 +139,9 @@ struct gca_process {
 	struct gca_shell *working;
 	u32 work_round;
 	wait_queue_head_t work_wq;
+	wait_queue_head_t turn_wq;
+	bool hook;
+	atomic64_t idle_kicks, idle_yields, idle_raised;
 	atomic_t signal_stops;
 	wait_queue_head_t hold_wq;
 	wait_queue_head_t arrive_wq;
@@ -387,7 +410,7 @@ extern struct workqueue_struct *gca_wq;
 
 /* params.c */
 extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
-extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop;
+extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop, gca_idle;
 extern unsigned int gca_workers, gca_max_workers, gca_attach_rate;
 
 /* chardev.c */
@@ -465,6 +488,13 @@ bool gca_kick(struct gca_shell *s);
 bool gca_must_lend(struct gca_shell *s);
 void gca_requests_end(struct gca_shell *s);
 int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg);
+
+/* idle.c */
+int gca_idle_get(void);
+void gca_idle_put(void);
+bool gca_idle_offer(struct gca_offer *o);
+bool gca_idle_withdraw(struct gca_offer *o);
+bool gca_idle_alone(void);
 
 /* worker.c */
 extern atomic_t gca_workers_total;

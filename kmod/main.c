@@ -9,16 +9,14 @@
  * Teardown order, which is the order of gca_exit():
  *
  *  1. The device goes.  A file pins the module, so there is none, and there will
- *     be none: every shell has been released, and ->release has flushed its work.
+ *     be none: every shell has been released, and ->release has flushed its work, so the
+ *     last process has gone, and with it its threads and the probe (idle.c).
  *  2. The workqueue: empty by (1).
  *  3. Statistics: a kobject can be kept by a reader of /sys for a moment, and with
  *     CONFIG_DEBUG_KOBJECT_RELEASE for seconds.  Wait until none is left.
  *  4. rcu_barrier(): callbacks of ours have run.
  *  5. synchronize_rcu_tasks(): whoever was preempted in the last instructions of
  *     a function of ours has left it.
- *
- * What later releases add goes in between, see reference/review-kernel.md D4:
- * probes before the workqueue, their grace period, their irq_works.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

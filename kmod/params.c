@@ -44,6 +44,38 @@ GCA_UINT_PARAM(attach_rate, gca_attach_rate, 8, 1, 1000000,
 GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,
 	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss, 8 the world stops for marking (default 0)");
 
+/* What workers do beyond the share that is theirs.  For cycles yet to begin. */
+static const char *const gca_idle_name[] = {
+	[GCA_IDLE_OFF] = "off",
+	[GCA_IDLE_PLAIN] = "plain",
+	[GCA_IDLE_HOOK] = "hook",
+	NULL
+};
+
+unsigned int gca_idle = GCA_IDLE_HOOK;
+
+static int gca_set_idle(const char *val, const struct kernel_param *kp)
+{
+	int i = __sysfs_match_string(gca_idle_name, -1, val);
+
+	if (i < 0)
+		return i;
+	WRITE_ONCE(*(unsigned int *)kp->arg, i);
+	return 0;
+}
+
+static int gca_get_idle(char *buf, const struct kernel_param *kp)
+{
+	return sysfs_emit(buf, "%s\n", gca_idle_name[READ_ONCE(*(unsigned int *)kp->arg)]);
+}
+
+static const struct kernel_param_ops gca_ops_idle = {
+	.set = gca_set_idle,
+	.get = gca_get_idle,
+};
+module_param_cb(idle, &gca_ops_idle, &gca_idle, 0644);
+MODULE_PARM_DESC(idle, "Marking on idle processors: off, hook (workers are woken by processors that go idle) or plain (they wait in the run queue, SCHED_IDLE) (default hook)");
+
 /* Which engine holds threads: by enum gcarena_engine.  For processes yet to attach. */
 static const char *const gca_stop_name[] = {
 	[GCARENA_ENGINE_NONE] = "auto",

@@ -53,6 +53,7 @@
 #include <linux/overflow.h>
 #include <linux/prefetch.h>
 #include <linux/printk.h>
+#include <linux/sched.h>
 #include <linux/sort.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -96,5 +97,7 @@ static __always_inline void gca_set_bits(u64 *word, u64 mask)
 {
 	asm volatile(LOCK_PREFIX "orq %1,%0" : "+m" (*word) : "er" (mask) : "memory");
 }
+
+#define gca_port_contended()	need_resched()
 
 #endif /* GCA_KMOD_PORT_IMPL_H */

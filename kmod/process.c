@@ -103,6 +103,7 @@ static struct gca_process *gca_process_new(struct mm_struct *mm)
 	spin_lock_init(&p->work_lock);
 	init_waitqueue_head(&p->coord_wq);
 	init_waitqueue_head(&p->work_wq);
+	init_waitqueue_head(&p->turn_wq);
 	init_waitqueue_head(&p->hold_wq);
 	init_waitqueue_head(&p->arrive_wq);
 	hash_add(gca_processes, &p->link, (unsigned long)mm);

@@ -71,6 +71,11 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("mark_ns_serve", mark_ns[1], true),
 	GCA_COUNTER("sweep_ns", sweep_ns, true),
 	GCA_COUNTER("mark_ns_workers", worker_ns, true),
+	GCA_COUNTER("mark_ns_fractional", fractional_ns, true),
+	GCA_COUNTER("mark_ns_idle", idle_ns, true),
+	GCA_COUNTER("idle_kicks", idle_kicks, false),
+	GCA_COUNTER("idle_yields", idle_yields, false),
+	GCA_COUNTER("idle_raised", idle_raised, false),
 	GCA_COUNTER("workers", workers, false),
 	GCA_COUNTER("coordinator_ns", coordinator_ns, false),
 	GCA_COUNTER("restarts", restarts, true),
@@ -256,6 +261,9 @@ void gca_stats_take(struct gca_shell *s, struct gcarena_stats *st)
 	gca_stats_read(s->a, st);
 	st->metadata += pages << PAGE_SHIFT;
 	st->workers = READ_ONCE(s->process->nr_workers);
+	st->idle_kicks = atomic64_read(&s->process->idle_kicks);
+	st->idle_yields = atomic64_read(&s->process->idle_yields);
+	st->idle_raised = atomic64_read(&s->process->idle_raised);
 	st->coordinator_ns = READ_ONCE(s->process->coordinator_ns);
 	st->held = READ_ONCE(s->held);
 	st->held_asleep = READ_ONCE(s->held_asleep);

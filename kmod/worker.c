@@ -11,6 +11,12 @@
  * the slice (mm_users), so that an exiting owner waits for a slice at most; it reads
  * with page faults disabled and waits for nobody.
  *
+ * Whether it may, and in which mode, it asks the core each time (core/modes.c).  In mode
+ * idle it is SCHED_IDLE, and goes to sleep when somebody else wants its processor, until
+ * one is idle (idle.c), or its share of the time has come.  Between slices it has no work
+ * in hand.  Who loses its processor inside a slice has: when nothing else is left to do,
+ * the coordinator makes it an ordinary thread again.
+ *
  * Attaching a thread to cgroups can make every fork on the machine wait: creation
  * and attach go one at a time (crew_mutex) and at a bounded rate (attach_rate); who is
  * beyond it marks for itself.  An attached thread keeps its cgroup from being removed, and
@@ -39,6 +45,9 @@
 
 #include "glue.h"
 
+#define GCA_OVERRUN		(2 * GCA_SLICE_NS)	/* of a slice that lost its processor */
+#define GCA_NAP_MIN		(100ULL * NSEC_PER_USEC)
+#define GCA_NAP_MAX		(6400ULL * NSEC_PER_USEC)
 #define GCA_SLICE_NS		(500ULL * NSEC_PER_USEC)
 #define GCA_IDLE_LOOK		HZ
 #define GCA_IDLE_EXIT		(5 * 60)	/* looks */
@@ -55,11 +64,22 @@ static struct ratelimit_state gca_attaches =
  * @process: whose
  * @task: held by get_task_struct()
  * @left: it has gone, or is going, of itself; set under process->work_lock
+ * @policy: the owner's, for modes other than idle; SCHED_NORMAL or SCHED_IDLE
+ * @nice: likewise
+ * @turn: leave to mark
+ * @idle_since: its slice in mode idle began, by gca_port_now(); 0: it is in none
+ * @nap: how long it sleeps where its processor is wanted and another one is idle, ns
+ * @offer: to processors that go idle
  */
 struct gca_worker_thread {
 	struct gca_process *process;
 	struct task_struct *task;
 	bool left;
+	int policy, nice;
+	struct gca_turn turn;
+	u64 idle_since;
+	u64 nap;
+	struct gca_offer offer;
 };
 
 void gca_crew_lock(void)
@@ -112,7 +132,7 @@ static bool gca_work_wanted(struct gca_process *p)
 	return there;
 }
 
-static bool gca_slice(struct gca_shell *s)
+static bool gca_slice(struct gca_shell *s, enum gca_mark_mode mode)
 {
 	struct mm_struct *mm = s->mm;
 	bool did;
@@ -120,10 +140,77 @@ static bool gca_slice(struct gca_shell *s)
 	if (!mmget_not_zero(mm))
 		return false;
 	kthread_use_mm(mm);
-	did = gca_work_slice(s->a, GCA_MARK_WORKER, GCA_SLICE_NS);
+	did = gca_work_slice(s->a, mode, GCA_SLICE_NS);
 	kthread_unuse_mm(mm);
 	mmput_async(mm);
 	return did;
+}
+
+/* By the worker itself, and by the coordinator for it. */
+static void gca_worker_class(struct gca_worker_thread *w, int policy)
+{
+	struct sched_attr attr = {
+		.size = sizeof(attr),
+		.sched_policy = policy,
+		.sched_nice = w->nice,
+	};
+
+	if (w->task->policy != policy || task_nice(w->task) != w->nice)
+		sched_setattr_nocheck(w->task, &attr);
+}
+
+/*
+ * One slice, if it may mark just now.  Return: 1 if it found something to mark, 0 if not,
+ * -EAGAIN: it has to wait, see gca_worker_pause().
+ */
+static int gca_worker_turn(struct gca_worker_thread *w, struct gca_shell *s)
+{
+	bool may = gca_turn_begin(s->a, &w->turn), did;
+
+	if (may && w->turn.mode == GCA_MARK_IDLE) {
+		if (READ_ONCE(w->process->hook) && !gca_idle_alone())
+			return -EAGAIN;
+		gca_worker_class(w, SCHED_IDLE);
+		WRITE_ONCE(w->idle_since, gca_port_now());
+	} else if (may) {
+		gca_worker_class(w, w->policy);
+	} else {
+		return -EAGAIN;
+	}
+	did = gca_slice(s, w->turn.mode);
+	gca_turn_end(s->a, &w->turn);
+	WRITE_ONCE(w->idle_since, 0);
+	/* So that it is not kept from asking again by who keeps it from marking. */
+	if (READ_ONCE(w->process->hook))
+		gca_worker_class(w, w->policy);
+	return did;
+}
+
+/*
+ * It may not mark just now: sleep until its share of the time has come, an idle processor
+ * has been found for it, or there is other work.
+ */
+static void gca_worker_pause(struct gca_worker_thread *w, u32 round)
+{
+	struct gca_process *p = w->process;
+	bool offers = w->turn.mode == GCA_MARK_IDLE && READ_ONCE(p->hook);
+	u64 ns = w->turn.wait;
+
+	if (offers) {
+		atomic64_inc(&p->idle_yields);
+		if (gca_idle_offer(&w->offer)) {
+			/* The scheduler takes who wakes up to a processor that is idle. */
+			ns = min(ns, w->nap);
+			w->nap = min(2 * w->nap, GCA_NAP_MAX);
+		} else {
+			w->nap = GCA_NAP_MIN;
+		}
+	}
+	wait_event_interruptible_hrtimeout(p->turn_wq, kthread_should_stop() ||
+					   READ_ONCE(w->offer.taken) || !READ_ONCE(p->working) ||
+					   READ_ONCE(p->work_round) != round, ns_to_ktime(ns));
+	if (offers && gca_idle_withdraw(&w->offer))
+		atomic64_inc(&p->idle_kicks);
 }
 
 /* Is there a reason to leave at once?  Not in a cycle: it counts on each of them. */
@@ -151,7 +238,7 @@ static int gca_work(void *data)
 	unsigned int idle = 0;
 	struct gca_shell *s;
 	u32 round;
-	bool did;
+	int did;
 
 	/*
 	 * The machine is not suspended before it has left, but it does not freeze: a cycle
@@ -172,10 +259,12 @@ static int gca_work(void *data)
 			continue;
 		}
 		idle = 0;
-		did = gca_slice(s);
+		did = gca_worker_turn(w, s);
 		gca_shell_put(s);
+		if (did < 0)
+			gca_worker_pause(w, round);
 		/* Another has taken it: no reason to ask again at once, for the same. */
-		if (!did)
+		else if (!did)
 			wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
 							 READ_ONCE(p->work_round) != round, 1);
 	}
@@ -183,33 +272,65 @@ static int gca_work(void *data)
 }
 
 /*
+ * Make @all of them ordinary threads; else those who mark on idle time and have been at a
+ * slice for longer than it takes: they have lost their processor with work in hand.  By
+ * the coordinator, in a cycle: none of them leaves.
+ *
+ * Return: one of them is in a slice in mode idle.
+ */
+static bool gca_crew_raise(struct gca_process *p, bool all)
+{
+	u64 now = gca_port_now(), since;
+	bool any = false;
+	unsigned int i;
+
+	for (i = 0; i < GCA_WORKERS_MAX; i++) {
+		if (!p->worker[i])
+			continue;
+		since = READ_ONCE(p->worker[i]->idle_since);
+		any |= since;
+		if (since && now > since + GCA_OVERRUN)
+			atomic64_inc(&p->idle_raised);
+		else if (!all)
+			continue;
+		gca_worker_class(p->worker[i], p->worker[i]->policy);
+	}
+	return any;
+}
+
+/*
  * gca_port_run_workers() - see core/port.h; by the coordinator
  *
  * Woken by gca_port_idle(); it also looks up now and then, because its workers may be
- * throttled.
+ * throttled, or have lost their processor to others.
  */
 void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	struct gca_shell *s = gca_shell_of(a);
 	struct gca_process *p = s->process;
+	bool raise = READ_ONCE(a->marks_idle);
 
+	gca_crew_raise(p, true);
 	spin_lock(&p->work_lock);
 	p->working = s;
 	WRITE_ONCE(p->work_round, p->work_round + 1);
 	spin_unlock(&p->work_lock);
 	wake_up_all(&p->work_wq);
+	wake_up_all(&p->turn_wq);
 	for (;;) {
 		wait_event_idle_timeout(p->coord_wq, gca_work_idle(a) ||
 					READ_ONCE(a->void_reason) || gca_shell_dying(s),
-					GCA_LOOK_UP);
+					raise ? 1 : GCA_LOOK_UP);
+		raise = !gca_work_there(a) && gca_crew_raise(p, false);
 		if (gca_work_idle(a) || READ_ONCE(a->void_reason) ||
 		    gca_port_now() > until ||
 		    gca_shell_dying(s) || gca_owner_exiting(p))
 			break;
 	}
 	spin_lock(&p->work_lock);
-	p->working = NULL;
+	WRITE_ONCE(p->working, NULL);
 	spin_unlock(&p->work_lock);
+	wake_up_all(&p->turn_wq);
 }
 
 void gca_port_work(struct gca_arena *a)
@@ -249,16 +370,11 @@ static struct task_struct *gca_live_task(struct gca_process *p)
 }
 
 /* Not more than its share, though: a negative nice value is not for them. */
-static void gca_copy_class(struct task_struct *from, struct task_struct *to)
+static void gca_copy_class(struct task_struct *from, struct gca_worker_thread *w)
 {
-	struct sched_attr attr = {
-		.size = sizeof(attr),
-		.sched_policy = from->policy == SCHED_IDLE ? SCHED_IDLE : SCHED_NORMAL,
-		.sched_nice = max(0, task_nice(from)),
-	};
-
-	if (to->policy != attr.sched_policy || task_nice(to) != attr.sched_nice)
-		sched_setattr_nocheck(to, &attr);
+	w->policy = from->policy == SCHED_IDLE ? SCHED_IDLE : SCHED_NORMAL;
+	w->nice = max(0, task_nice(from));
+	gca_worker_class(w, w->policy);
 }
 
 /* Under crew_mutex. */
@@ -275,6 +391,9 @@ static struct gca_worker_thread *gca_worker_new(struct gca_process *p, unsigned 
 	if (IS_ERR(w->task))
 		goto err;
 	get_task_struct(w->task);
+	INIT_LIST_HEAD(&w->offer.link);
+	w->offer.task = w->task;
+	w->nap = GCA_NAP_MIN;
 	ret = cgroup_attach_task_all(from, w->task);
 	if (ret) {
 		/* For example a cpuset without a processor: then threads are lent. */
@@ -282,7 +401,7 @@ static struct gca_worker_thread *gca_worker_new(struct gca_process *p, unsigned 
 		put_task_struct(w->task);
 		goto err;
 	}
-	gca_copy_class(from, w->task);
+	gca_copy_class(from, w);
 	wake_up_process(w->task);
 	return w;
 err:
@@ -320,8 +439,24 @@ static unsigned int gca_crew_wanted(struct gca_shell *s, struct task_struct *fro
 	unsigned int cpus = min_t(unsigned int, READ_ONCE(from->nr_cpus_allowed),
 				  num_online_cpus());
 
+	WRITE_ONCE(s->a->processors, cpus);
 	return clamp_t(u64, live / GCA_HEAP_PER_WORKER, 1,
 		       min3(cpus, READ_ONCE(gca_workers), (unsigned int)GCA_WORKERS_MAX));
+}
+
+/* May its workers mark where a processor is idle, and are they told of those? */
+static void gca_crew_idle(struct gca_arena *a, struct gca_process *p)
+{
+	unsigned int idle = READ_ONCE(gca_idle);
+
+	WRITE_ONCE(a->marks_idle, idle != GCA_IDLE_OFF);
+	/* Without the probe they wait in the run queue. */
+	if (idle == GCA_IDLE_HOOK && !p->hook && !gca_idle_get()) {
+		WRITE_ONCE(p->hook, true);
+	} else if (idle != GCA_IDLE_HOOK && p->hook) {
+		WRITE_ONCE(p->hook, false);
+		gca_idle_put();
+	}
 }
 
 /* From here on none leaves of itself: those that have not left stay. */
@@ -337,7 +472,7 @@ static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *f
 {
 	if (rcu_access_pointer(w->task->cgroups) != rcu_access_pointer(from->cgroups))
 		cgroup_attach_task_all(from, w->task);
-	gca_copy_class(from, w->task);
+	gca_copy_class(from, w);
 }
 
 static bool gca_attach_turn(void)
@@ -360,6 +495,7 @@ int gca_port_crew_get(struct gca_arena *a)
 	struct task_struct *from;
 	int ret;
 
+	gca_crew_idle(a, p);
 	gca_crew_lock();
 	gca_cycle_claim(p);
 	from = gca_live_task(p);
@@ -430,4 +566,6 @@ void gca_crew_end(struct gca_process *p)
 {
 	p->in_cycle = false;
 	gca_crew_dismiss(p);
+	if (p->hook)
+		gca_idle_put();
 }

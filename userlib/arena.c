@@ -470,6 +470,11 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->self_ns = r.self_ns;
 	s->restarts = r.restarts;
 	s->assist_ns = r.assist_ns;
+	s->fractional_ns = r.fractional_ns;
+	s->idle_ns = r.idle_ns;
+	s->idle_kicks = r.idle_kicks;
+	s->idle_yields = r.idle_yields;
+	s->idle_raised = r.idle_raised;
 	s->backend = a->be->name;
 	s->engine = gcl_engine_name(a);
 	return 0;

@@ -364,6 +364,7 @@ struct gca_stats {
 	uint64_t threads, workers, worker_ns, coordinator_ns;
 	uint64_t self_scans, self_ns;
 	uint64_t restarts, assist_ns;
+	uint64_t fractional_ns, idle_ns, idle_kicks, idle_yields, idle_raised;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */
 };

@@ -245,7 +245,10 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->stop_ns_total = READ_ONCE(t->stop_ns_total);
 	s->mark_ns[0] = atomic64_read(&t->mark_ns[0]);
 	s->mark_ns[1] = atomic64_read(&t->mark_ns[1]);
-	s->worker_ns = atomic64_read(&t->mark_ns[GCA_MARK_WORKER]);
+	s->fractional_ns = atomic64_read(&t->mark_ns[GCA_MARK_FRACTIONAL]);
+	s->idle_ns = atomic64_read(&t->mark_ns[GCA_MARK_IDLE]);
+	s->worker_ns = atomic64_read(&t->mark_ns[GCA_MARK_DEDICATED]) + s->fractional_ns +
+		       s->idle_ns;
 	s->self_scans = atomic64_read(&t->self_scans);
 	s->restarts = READ_ONCE(t->restarts);
 	s->assist_ns = atomic64_read(&t->mark_ns[GCA_MARK_ASSIST]);

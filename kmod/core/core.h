@@ -337,19 +337,21 @@ static inline size_t gca_mutator_bytes(u32 nr_slots)
 /**
  * struct gca_roots - an immutable, sorted set of root ranges
  * @n: ranges
+ * @n_early: of them, those that are not barriered
  * @bytes: in all of them
  * @jobs: blocks of GCA_ROOT_BLOCK bytes in all of them
+ * @jobs_early: in those that are not barriered
  * @alloc_bytes: of this structure
  * @refs: arena and running cycle; under mutators_lock
- * @range: sorted by start
+ * @range: those that are not barriered, then the others, each sorted by start
  * @first_job: of each range, in the array behind @range
  *
  * Replaced as a whole by gca_roots_update(); the running cycle keeps the set it
  * began with.
  */
 struct gca_roots {
-	u32 n;
-	u32 jobs;
+	u32 n, n_early;
+	u32 jobs, jobs_early;
 	u64 bytes;
 	size_t alloc_bytes;
 	u32 refs;
@@ -444,10 +446,46 @@ enum gca_job_state {
 enum gca_mark_mode {
 	GCA_MARK_COLLECT,	/* COLLECT's caller */
 	GCA_MARK_SERVE,		/* the pager */
-	GCA_MARK_WORKER,
+	GCA_MARK_DEDICATED,	/* workers, see modes.c */
+	GCA_MARK_FRACTIONAL,
+	GCA_MARK_IDLE,
 	GCA_MARK_SELF,		/* a thread, its own stack */
 	GCA_MARK_ASSIST,	/* a thread that allocates faster than others mark */
 	GCA_NR_MARK_MODES,
+};
+
+#define GCA_ONE		65536U		/* parts of a whole worker */
+#define GCA_TURN_WAIT	10000000ULL	/* for a mode other than idle, at most, ns */
+
+/**
+ * struct gca_modes - how workers may mark while the world runs, see modes.c
+ * @limited: they may as the following says; else all of them as they like
+ * @dedicated: so many all the time
+ * @fraction: one more for so many GCA_ONE parts of it
+ * @began: by gca_port_now()
+ * @fractional_ns: marked in mode fractional since then
+ * @nr_dedicated: workers that mark in mode dedicated now, or try whether they may
+ * @nr_fractional: likewise
+ */
+struct gca_modes {
+	bool limited;
+	u32 dedicated, fraction;
+	u64 began;
+	atomic64_t fractional_ns;
+	atomic_t nr_dedicated, nr_fractional;
+};
+
+/**
+ * struct gca_turn - a worker's leave to mark for a slice
+ * @mode: enum gca_mark_mode; afterwards, of the last one
+ * @began: by gca_port_now()
+ * @wait: ns until it may mark in a mode other than idle, or until it had better ask
+ * @count: where it is counted, or NULL
+ */
+struct gca_turn {
+	u32 mode;
+	u64 began, wait;
+	atomic_t *count;
 };
 
 #define GCA_STOP_BUCKETS	168	/* 4 an octave, from 1 ns to 2^42 */
@@ -534,6 +572,9 @@ struct gca_totals {
  * @deadline: of the running cycle, by gca_port_now(): its age limit
  * @stop_wait: how long the first attempt at a stop may take; set by the port
  * @work: enum gca_work; what gca_port_run_workers() has them do
+ * @modes: how they may, while the world runs
+ * @processors: that the owner may use; set by gca_port_crew_get(), as
+ * @marks_idle: may workers mark in mode idle?
  * @stop_began: by gca_port_now()
  * @live_at_begin: @heap_live at the begin stop
  * @void_run: void cycles in a row
@@ -555,10 +596,10 @@ struct gca_totals {
  * @nr_range_jobs: of them, blocks of ranges; the rest are stacks
  * @next_job: next range job to be claimed
  * @next_stack: next stack job
+ * @ranges_open: range jobs that may be claimed: those below
  * @stacks_open: may workers claim stack jobs?
  * @stacks_lazy: the world runs meanwhile: who cannot scan one leaves it
  * @jobs_done: how many are done
- * @ranges_done: of them, blocks of ranges
  * @jobs_missed: how many are to be done again
  * @heap_live: bytes marked by the last cycle, plus bytes handed out since
  * @cycle_marked: bytes marked by the running cycle
@@ -617,6 +658,9 @@ struct gca_arena {
 	u64 deadline;
 	u64 stop_wait;
 	u32 work;
+	struct gca_modes modes;
+	u32 processors;
+	bool marks_idle;
 	u64 stop_began;
 	u64 live_at_begin;
 	u32 void_run;
@@ -636,7 +680,8 @@ struct gca_arena {
 	struct gca_mutator **job_mutator;
 	size_t job_bytes;
 	u32 nr_jobs, nr_range_jobs;
-	atomic_t next_job, next_stack, jobs_done, ranges_done, jobs_missed;
+	atomic_t next_job, next_stack, jobs_done, jobs_missed;
+	u32 ranges_open;
 	bool stacks_open, stacks_lazy;
 
 	/* accounting and triggers */
@@ -733,6 +778,12 @@ u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille);
 /* pacer.c */
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
+
+/* modes.c */
+void gca_modes_share(u32 cpus, u32 *dedicated, u32 *fraction);
+u64 gca_modes_wait(u32 fraction, u64 had, u64 elapsed, bool going_on);
+bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t);
+void gca_turn_end(struct gca_arena *a, struct gca_turn *t);
 
 /* work.c: for workers and for the pager */
 bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns);

@@ -14,7 +14,7 @@
  *        allocated is black; what existed is white.  Phase mark, barrier on.
  *     e. Capture: plain roots are scanned before any thread runs again; each
  *        stack with its registers before its own thread does: in the stop too, or,
- *        where the world is to run while marking, later (roots.c).
+ *        where the world is to run while marking, later, as are barriered roots (roots.c).
  *  2. Mark, the world running.  Workers scan grey objects until none is left; threads
  *     record in their rings what they overwrite, and the conductor of the cycle greys
  *     what is in the rings when nothing else is left (Go's gcMarkDone).  A thread that
@@ -224,7 +224,7 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 	else
 		lazy = false;
 	if (marks)
-		gca_roots_open(a, !lazy);
+		gca_roots_open(a, !lazy, work == GCA_WORK_MARK || !fresh);
 	gca_worker_init(&w, a, o->alone, GCA_MARK_COLLECT);
 	w.may_fault = o->lent;
 	if (fresh)
@@ -238,8 +238,8 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 		ok = gca_mark_by_workers(a, work);
 	if (!ok)
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
-	else if (lazy)
-		gca_roots_owe(a);
+	else if (fresh)
+		gca_roots_later(a, lazy);
 	if (o->lent)
 		atomic64_add(gca_port_now() - began - w.waited_ns,
 			     &a->totals.mark_ns[GCA_MARK_COLLECT]);
@@ -449,8 +449,10 @@ static int mark_between_steps(struct gca_arena *a)
 
 	if (err)
 		return err;
+	gca_modes_begin(a);
 	if (!gca_mark_running(a))
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
+	gca_modes_end(a);
 	gca_port_crew_put(a);
 	return 0;
 }

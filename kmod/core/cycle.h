@@ -15,8 +15,8 @@ bool gca_roots_there(struct gca_arena *a);
 bool gca_roots_left(struct gca_arena *a);
 bool gca_roots_thread(struct gca_arena *a, u32 i, struct gca_mutator **m);
 void gca_roots_again(struct gca_arena *a);
-void gca_roots_open(struct gca_arena *a, bool stacks);
-void gca_roots_owe(struct gca_arena *a);
+void gca_roots_open(struct gca_arena *a, bool stacks, bool barriered);
+void gca_roots_later(struct gca_arena *a, bool stacks);
 bool gca_roots_missed(struct gca_worker *w);
 int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len);
 
@@ -35,6 +35,10 @@ bool gca_mark_by_workers(struct gca_arena *a, enum gca_work work);
 bool gca_mark_by_self(struct gca_worker *w, enum gca_work work);
 bool gca_drain_rings(struct gca_worker *w);
 bool gca_mark_running(struct gca_arena *a);
+
+/* modes.c */
+void gca_modes_begin(struct gca_arena *a);
+void gca_modes_end(struct gca_arena *a);
 
 /* stops.c */
 int gca_stop_world(struct gca_arena *a, bool once);

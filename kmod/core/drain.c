@@ -230,6 +230,9 @@ bool gca_drain_local(struct gca_worker *w)
 		}
 		if (!(++w->batches % LATE_BATCHES) && !in_time(w))
 			return false;
+		/* Before somebody else runs here, for who knows how long: it is published. */
+		if (w->mode == GCA_MARK_IDLE && gca_port_contended())
+			return false;
 		if (gca_port_relax(a) || READ_ONCE(a->void_reason))
 			return false;
 		if (!w->exclusive && !atomic_read(&a->nr_full))

@@ -24,6 +24,7 @@
  *   GCA_UREAD(dst, addr, label)		inside it: one aligned word, or
  *						goto label (the window is still open)
  *   gca_set_bits(word, mask)			atomic or; no value, no order
+ *   gca_port_contended()			does somebody wait for this processor?
  *
  * Nothing out of line may be called between GCA_UREAD_BEGIN and GCA_UREAD_END:
  * in the kernel the processor's protection against user accesses is off there.
@@ -242,8 +243,8 @@ void gca_port_run_workers(struct gca_arena *a, u64 until);
  * @a: arena
  *
  * By a conductor that does not mark itself, with nothing held; not nested.
- * Return: 0, -ENODEV if there can be none: then the owner's threads must mark; or the
- * errno that COLLECT reports.
+ * Sets gca_arena.processors and .marks_idle.  Return: 0, -ENODEV if there can be none: then
+ * the owner's threads must mark; or the errno that COLLECT reports.
  */
 int gca_port_crew_get(struct gca_arena *a);
 void gca_port_crew_put(struct gca_arena *a);

@@ -8,15 +8,17 @@
  * state says when it is, and a job that met a page which was not there is done
  * again, with faults on, by a thread of the owner.
  *
- * The begin stop scans the ranges.  Stacks may be left for later (gca_order.lazy),
- * if only none of their threads executes a user instruction before its own has been
- * captured: a worker does it, or the thread itself on its way out of the kernel,
- * gca_roots_self(), whoever is first.  The thread waits for no worker; both may do it,
- * which is harmless.  A worker's scan of a stack counts only if the thread has not
- * gone on meanwhile: if it has, the job is done already, by the thread.
+ * The begin stop scans the ranges that the program writes with ordinary stores.  Barriered
+ * ones can wait until the world runs: what is overwritten in them is in a ring, as it is
+ * for heap objects.  Stacks may be left for later, too (gca_order.lazy), if only none of
+ * their threads executes a user instruction before its own has been captured: a worker does
+ * it, or the thread itself on its way out of the kernel, gca_roots_self(), whoever is first.
+ * The thread waits for no worker; both may do it, which is harmless.  A worker's scan of a
+ * stack counts only if the thread has not gone on meanwhile: if it has, the job is done
+ * already, by the thread.
  *
  * Job numbers of ranges are base indices: range r has jobs first_job[r] ..
- * first_job[r + 1] - 1.  The set of ranges is immutable and replaced as a whole,
+ * first_job[r + 1] - 1; barriered ranges come last.  The set of ranges is immutable and replaced as a whole,
  * so a cycle keeps working on the set it began with while the program adds and
  * removes.
  *
@@ -35,7 +37,10 @@
 static int range_cmp(const void *x, const void *y)
 {
 	const struct gcarena_range *a = x, *b = y;
+	bool later = a->kind == GCARENA_ROOT_BARRIERED;
 
+	if (later != (b->kind == GCARENA_ROOT_BARRIERED))
+		return later ? 1 : -1;
 	if (a->start != b->start)
 		return a->start < b->start ? -1 : 1;
 	if (a->len != b->len)
@@ -124,6 +129,10 @@ static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 		r->first_job[i] = blocks;
 		r->bytes += r->range[i].len;
 		blocks += DIV_ROUND_UP(r->range[i].len, GCA_ROOT_BLOCK);
+		if (r->range[i].kind != GCARENA_ROOT_BARRIERED) {
+			r->n_early = i + 1;
+			r->jobs_early = blocks;
+		}
 	}
 	r->first_job[r->n] = blocks;
 	r->jobs = blocks;
@@ -333,7 +342,7 @@ static int scan_thread(struct gca_worker *w, struct gca_mutator *m)
 const struct gcarena_range *gca_roots_stack(const struct gca_arena *a, u64 sp)
 {
 	const struct gca_roots *r = a->cycle_roots;
-	u32 lo = 0, hi = r ? r->n : 0;
+	u32 lo = 0, hi = r ? r->n_early : 0;
 
 	while (lo < hi) {
 		u32 mid = (lo + hi) / 2;
@@ -450,8 +459,6 @@ static void job_finish(struct gca_arena *a, u32 j, int err)
 		gca_port_missed(a);
 	if (state != GCA_JOB_DONE || !ours)
 		return;
-	if (j < a->nr_range_jobs)
-		atomic_inc(&a->ranges_done);
 	atomic_inc(&a->jobs_done);
 }
 
@@ -460,7 +467,7 @@ bool gca_roots_there(struct gca_arena *a)
 {
 	u32 jobs = READ_ONCE(a->nr_jobs);
 
-	return (u32)atomic_read(&a->next_job) < READ_ONCE(a->nr_range_jobs) ||
+	return (u32)atomic_read(&a->next_job) < READ_ONCE(a->ranges_open) ||
 	       (READ_ONCE(a->stacks_open) && (u32)atomic_read(&a->next_stack) < jobs &&
 		(u32)atomic_read(&a->jobs_done) < jobs);
 }
@@ -480,18 +487,23 @@ void gca_roots_again(struct gca_arena *a)
 /** gca_roots_left() - are root jobs that may be done not done yet? */
 bool gca_roots_left(struct gca_arena *a)
 {
-	return a->stacks_open ? (u32)atomic_read(&a->jobs_done) < a->nr_jobs :
-				(u32)atomic_read(&a->ranges_done) < a->nr_range_jobs;
+	u32 open = a->ranges_open + (a->stacks_open ? a->nr_jobs - a->nr_range_jobs : 0);
+
+	/* What is not open has not been done by anybody: it opens when a stop ends. */
+	return (u32)atomic_read(&a->jobs_done) < open;
 }
 
 /* A job that nobody has taken: ranges first, then stacks if they may be done. */
 static bool job_take(struct gca_arena *a, u32 *j)
 {
-	if ((u32)atomic_read(&a->next_job) < a->nr_range_jobs) {
-		*j = atomic_fetch_add(1, &a->next_job);
-		if (*j < a->nr_range_jobs)
+	u32 open = READ_ONCE(a->ranges_open), next;
+
+	/* Not an addition: those beyond are for later. */
+	while ((next = atomic_read(&a->next_job)) < open)
+		if ((u32)atomic_cmpxchg(&a->next_job, next, next + 1) == next) {
+			*j = next;
 			return true;
-	}
+		}
 	if (!READ_ONCE(a->stacks_open) || (u32)atomic_read(&a->next_stack) >= a->nr_jobs)
 		return false;
 	*j = atomic_fetch_add(1, &a->next_stack);
@@ -524,19 +536,23 @@ bool gca_roots_mark(struct gca_worker *w)
 /* ------------------------------------------------- stacks that are left for later */
 
 /*
- * gca_roots_owe() - at the end of the begin stop: each thread owes its stack
+ * gca_roots_later() - at the end of the begin stop: workers may do everything
  *
- * Not earlier: what a thread finds on its stack can be greyed when the snapshot has
- * been made.  From now on workers may do it, too, with the world running.
+ * Not earlier, with @stacks: what a thread finds on its stack can be greyed when the
+ * snapshot has been made.
  */
-void gca_roots_owe(struct gca_arena *a)
+void gca_roots_later(struct gca_arena *a, bool stacks)
 {
 	struct gca_mutator *m;
 
+	WRITE_ONCE(a->ranges_open, a->nr_range_jobs);
+	if (!stacks)
+		return;
+	/* And each thread owes its own. */
 	WRITE_ONCE(a->stacks_lazy, true);
 	WRITE_ONCE(a->stacks_open, true);
 	list_for_each_entry(m, &a->mutators, link)
-		/* Snapshot and jobs; pairs with gca_roots_self(). */
+		/* Snapshot and jobs before; pairs with gca_roots_self(). */
 		smp_store_release(&m->owes, a->epoch);
 }
 
@@ -687,9 +703,11 @@ int gca_roots_prepare(struct gca_arena *a)
 	return 0;
 }
 
-/** gca_roots_open() - in a stop, before roots are marked: may stacks be done, too? */
-void gca_roots_open(struct gca_arena *a, bool stacks)
+/* gca_roots_open() - in a stop, before roots are marked: may stacks, or barriered ranges? */
+void gca_roots_open(struct gca_arena *a, bool stacks, bool barriered)
 {
+	WRITE_ONCE(a->ranges_open, barriered || !a->cycle_roots ? a->nr_range_jobs :
+							     a->cycle_roots->jobs_early);
 	WRITE_ONCE(a->stacks_lazy, false);
 	WRITE_ONCE(a->stacks_open, stacks);
 	atomic_set(&a->next_stack, a->nr_range_jobs);
@@ -718,8 +736,7 @@ int gca_roots_begin(struct gca_arena *a)
 	gca_spin_unlock(&a->mutators_lock);
 	atomic_set(&a->next_job, 0);
 	atomic_set(&a->jobs_done, 0);
-	atomic_set(&a->ranges_done, 0);
-	gca_roots_open(a, true);
+	gca_roots_open(a, true, true);
 	atomic_set(&a->jobs_missed, 0);
 	WRITE_ONCE(a->totals.root_bytes, a->cycle_roots ? a->cycle_roots->bytes : 0);
 	return 0;
@@ -736,6 +753,7 @@ void gca_roots_release(struct gca_arena *a)
 	gca_spin_unlock(&a->mutators_lock);
 	a->nr_jobs = 0;
 	a->nr_range_jobs = 0;
+	WRITE_ONCE(a->ranges_open, 0);
 }
 
 /** gca_roots_fini() - with the arena */

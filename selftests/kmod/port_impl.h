@@ -51,4 +51,6 @@ extern unsigned int gca_warnings;
 	}								\
 	unlikely(__warn); })
 
+#define gca_port_contended()	need_resched()
+
 #endif /* GCA_TEST_PORT_IMPL_H */

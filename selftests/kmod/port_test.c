@@ -265,7 +265,7 @@ void gca_port_idle(struct gca_arena *a)
 void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason))
-		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
+		gca_work_slice(a, GCA_MARK_DEDICATED, 1000000);
 }
 
 int gca_port_gate_wait(struct gca_arena *a)

@@ -156,7 +156,7 @@ static void slow_setup(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct gcarena_range range = { .len = 4096, .kind = GCARENA_ROOT_BARRIERED };
+	struct gcarena_range range = { .len = 4096, .kind = GCARENA_ROOT_PLAIN };
 	struct gcarena_roots roots = { .size = sizeof(roots), .nr_add = 1 };
 
 	slow.fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);

@@ -86,7 +86,7 @@ WEAK void gca_port_idle(struct gca_arena *a)
 WEAK void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason) && gca_port_now() <= until)
-		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
+		gca_work_slice(a, GCA_MARK_DEDICATED, 1000000);
 }
 
 WEAK int gca_port_crew_get(struct gca_arena *a)

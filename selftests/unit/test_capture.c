@@ -206,7 +206,7 @@ static void *works(void *arg)
 	struct gca_arena *a = arg;
 
 	pthread_barrier_wait(&start);
-	while (gca_work_slice(a, GCA_MARK_WORKER, 1000000))
+	while (gca_work_slice(a, GCA_MARK_DEDICATED, 1000000))
 		;
 	return NULL;
 }

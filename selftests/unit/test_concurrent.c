@@ -70,10 +70,12 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	bool marks = READ_ONCE(a->work) == GCA_WORK_MARK && !scene.stopped;
 
+	/* A quarter of the processors, then and only then. */
+	assert_int_equal(a->modes.limited, marks);
 	if (marks && scene.between)
 		scene.between(scene.w, scene.runs);
 	while (!gca_work_idle(a) && !READ_ONCE(a->void_reason) && gca_port_now() <= until)
-		gca_work_slice(a, GCA_MARK_WORKER, 1000000);
+		gca_work_slice(a, GCA_MARK_DEDICATED, 1000000);
 	if (marks && scene.after)
 		scene.after(scene.w, scene.runs);
 	scene.runs += marks;
@@ -231,6 +233,70 @@ static void test_stopped(void **state)
 	assert_int_equal(gca_collect(&w->a, &o), 0);
 	assert_int_equal(scene.unswept, 0);
 	assert_int_equal(scene.stops, 3);
+	world_close(w);
+}
+
+/* ------------------------------------------------------------------------ ranges */
+
+#define FAR_WORDS	(600 * 1024 / 8)	/* three blocks */
+
+static u64 far[FAR_WORDS], far_object[2];
+
+static void first_is_not_scanned(struct gca_arena *a)
+{
+	scene.stopped = false;
+	if (scene.stops != 1)
+		return;
+	assert_true(world_marked(scene.w, node[0]));
+	assert_int_equal(world_marked(scene.w, far_object[0]), !a->concurrent);
+	assert_int_equal(world_marked(scene.w, far_object[1]), !a->concurrent);
+}
+
+static void overwrites_far(struct world *w, u32 n)
+{
+	if (n)
+		return;
+	put(w, far[FAR_WORDS - 1]);
+	far[FAR_WORDS - 1] = 0;
+}
+
+/*
+ * Barriered ranges are scanned while the world runs: what was in them when it stopped
+ * lives, whether it is still there or has been overwritten since.  Other kinds are not
+ * left for later, wherever they lie.
+ */
+static void test_barriered_ranges(void **state)
+{
+	struct gcarena_range r = { .start = (u64)far, .len = sizeof(far) };
+	struct world *w = open_scene(0);
+	u32 way;
+
+	assert_int_equal(gca_roots_update(&w->a, &r, 1, NULL, 0), 0);
+	for (way = 0; way < 2; way++) {
+		w->a.concurrent = !way;
+		list(w, node, 40);
+		far_object[0] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
+		/* The end of an object names it, too. */
+		world_alloc(w, 16, GCARENA_NOSCAN, 0);
+		far_object[1] = world_alloc(w, 16, GCARENA_NOSCAN, 0);
+		far[0] = far_object[0];
+		far[FAR_WORDS - 1] = far_object[1];
+		world_hooks.at_start = first_is_not_scanned;
+		scene.between = overwrites_far;
+		assert_int_equal(cycle(w), 0);
+		world_hooks.at_start = at_start;
+		assert_true(world_holds(w, far_object[0]));
+		assert_true(world_holds(w, far_object[1]));
+		/* The next one finds it gone, if it is. */
+		scene.between = NULL;
+		far[0] = 0;
+		assert_int_equal(cycle(w), 0);
+		assert_false(world_holds(w, far_object[0]));
+		assert_int_equal(world_holds(w, far_object[1]), way);
+	}
+	/* Workers had them all before termination looked. */
+	assert_int_equal(w->a.totals.restarts, 0);
+	assert_int_equal(gca_roots_update(&w->a, NULL, 0, &r, 1), 0);
 	world_close(w);
 }
 
@@ -575,6 +641,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_between_stops),
 		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_barriered_ranges),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_in_hand),
 		cmocka_unit_test(test_rings_while_running),

@@ -823,6 +823,7 @@ static void test_roots_errors(void **state)
 	u64 word[4] = {};
 	u32 i;
 
+	main.kind = GCARENA_ROOT_PLAIN;
 	r[0] = range(word, 8);
 	r[1] = range(word + 1, 8);
 	for (i = 0; i < 7; i++) {
@@ -837,7 +838,7 @@ static void test_roots_errors(void **state)
 	}
 	refused(w, -ENOENT, NULL, 0, r, 1);
 	r[2] = main;
-	r[2].kind = GCARENA_ROOT_PLAIN;
+	r[2].kind = GCARENA_ROOT_BARRIERED;
 	refused(w, -ENOENT, r, 2, r + 2, 1);
 	r[2] = main;
 	refused(w, -ENOENT, r, 1, (struct gcarena_range[]){ main, main }, 2);

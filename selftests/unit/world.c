@@ -125,6 +125,7 @@ struct world *world_open(u64 reserve, u32 debug, u64 seed)
 	world_attach(w);
 	range.start = (u64)w->root;
 	range.len = sizeof(w->root);
+	range.kind = GCARENA_ROOT_PLAIN;
 	assert_int_equal(gca_roots_update(&w->a, &range, 1, NULL, 0), 0);
 	return w;
 }

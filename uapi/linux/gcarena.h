@@ -549,12 +549,17 @@ struct gcarena_config {
  * @held_asleep: of them, those that slept in the kernel and were left asleep
  * @threads: attached now
  * @workers: kernel threads that mark for this process now
- * @worker_ns: time of marking by them
+ * @worker_ns: time of marking by them, in all modes
  * @coordinator_ns: CPU time of the process's coordinator
  * @self_scans: stacks captured by their own threads on their way to user mode
  * @self_ns: time that took
  * @restarts: stops at the end of marking that found something to mark
  * @assist_ns: time that threads marked which had allocated beyond the goal
+ * @fractional_ns: of @worker_ns, in mode fractional
+ * @idle_ns: of @worker_ns, in mode idle; the rest is dedicated
+ * @idle_kicks: times that the scheduler's idle hook woke a worker
+ * @idle_yields: times that a worker in mode idle found its processor wanted
+ * @idle_raised: times that one had lost it with work in hand, and was made an ordinary thread
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -570,6 +575,7 @@ struct gcarena_stats {
 	__u64 workers, worker_ns, coordinator_ns;
 	__u64 self_scans, self_ns;
 	__u64 restarts, assist_ns;
+	__u64 fractional_ns, idle_ns, idle_kicks, idle_yields, idle_raised;
 };
 
 /**

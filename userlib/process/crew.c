@@ -3,10 +3,15 @@
  * crew.c: the threads that collect: a coordinator an arena, and workers.
  *
  * The coordinator runs core/cycle.c.  Requests (COLLECT) and kicks (the trigger was
- * reached) only wake it.  It works, too, and in a stop a worker more for each further
- * processor that the process may use joins it, if the heap is large enough to be worth it;
- * while the world runs, a quarter of the processors is theirs.  They are made with the
- * arena.  The algorithm is the core's: nothing here knows what a slice is made of.
+ * reached) only wake it.  It works, too, and a worker more for each further processor that
+ * the process may use joins it, if the heap is large enough to be worth it.  They are made
+ * with the arena.  The algorithm is the core's: nothing here knows what a slice is made of.
+ *
+ * Whether one of them may mark while the program runs is the core's to say (modes.c), but
+ * for mode idle: nobody tells a process when a processor is idle, and who has become
+ * SCHED_IDLE may not become anything else again.  So they are ordinary threads, and mark
+ * on in that mode until the scheduler gives the processor of one to somebody else: then that
+ * one does not for a while, the longer the more often it happens.
  *
  * In a stop it may wait for no thread but its own kind, and allocate nothing: an attached
  * thread may be parked inside malloc().  process->lock is no danger: who holds it has all
@@ -29,6 +34,10 @@
 #define GCA_YIELDS		100
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 #define GCA_STACK		(256UL << 10)
+#define GCA_LOST		300000		/* of a slice, to others who want the processor, ns */
+#define GCA_SHY_MIN		10000000ULL	/* after that, ns */
+#define GCA_SHY_MAX		160000000ULL
+#define GCA_QUIET		20000000ULL	/* of marking without: it was an accident */
 
 /**
  * struct gca_request - a COLLECT that waits, on its caller's stack
@@ -59,20 +68,67 @@ static void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
 
 /* ----------------------------------------------------------------------- workers */
 
+static u64 gca_cpu_time(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec;
+}
+
+/* One slice in mode idle: did it cost anybody a processor? */
+static bool gca_slice_idle(struct gca_process *p, struct gca_hand *h)
+{
+	u64 t = gca_port_now(), used = gca_cpu_time(), now;
+	bool did = gca_work_slice(&p->arena, GCA_MARK_IDLE, GCA_SLICE_NS);
+
+	now = gca_port_now();
+	used = gca_cpu_time() - used;
+	if (now - t > used + GCA_LOST) {
+		h->shy = min(max(2 * h->shy, GCA_SHY_MIN), GCA_SHY_MAX);
+		h->shy_until = now + h->shy;
+		h->quiet = 0;
+	} else {
+		h->quiet += now - t;
+		if (h->quiet > GCA_QUIET)
+			h->shy = 0;
+	}
+	return did;
+}
+
+/* One slice.  Return: 1, 0 if there was nothing to do, -EAGAIN: not before @h->turn.wait */
+static int gca_turn(struct gca_process *p, struct gca_hand *h)
+{
+	struct gca_arena *a = &p->arena;
+	bool did;
+
+	if (!gca_turn_begin(a, &h->turn))
+		return -EAGAIN;
+	if (h->turn.mode == GCA_MARK_IDLE)
+		return h->turn.began < h->shy_until ? -EAGAIN : gca_slice_idle(p, h);
+	did = gca_work_slice(a, h->turn.mode, GCA_SLICE_NS);
+	gca_turn_end(a, &h->turn);
+	return did;
+}
+
 /*
- * How many may work beside the coordinator?  With the world running a quarter of the
- * processors is for marking (Go's utilisation), the coordinator's included.  p->lock is held.
+ * How many may work beside the coordinator?  While the world runs at least one processor is
+ * left to it: they are found out too late, and a thread that allocates would wait for them.
+ * p->lock is held.
  */
 static unsigned int gca_helpers(const struct gca_process *p)
 {
-	return READ_ONCE(p->stopped) ? p->want : min(p->want, (p->nr_workers + 1) / 4);
+	unsigned int most = READ_ONCE(p->stopped) ? p->nr_workers : max(p->nr_workers, 1U) - 1;
+
+	return min(p->want, most);
 }
 
 static void *gca_worker(void *arg)
 {
 	struct gca_process *p = arg;
+	struct gca_hand hand = {};
 	struct gca_page page = {};
-	bool did;
+	int did;
 
 	gca_port_page(&page);
 	pthread_mutex_lock(&p->lock);
@@ -86,13 +142,15 @@ static void *gca_worker(void *arg)
 			break;
 		p->busy++;
 		pthread_mutex_unlock(&p->lock);
-		did = gca_work_slice(&p->arena, GCA_MARK_WORKER, GCA_SLICE_NS);
+		did = gca_turn(p, &hand);
 		/* Another has taken it: no reason to ask again at once, for the same. */
 		if (!did)
 			sched_yield();
 		pthread_mutex_lock(&p->lock);
 		if (!--p->busy)
 			pthread_cond_signal(&p->idle);
+		if (did < 0 && p->working && !p->dying)
+			gca_wait(p, &p->turn, hand.turn.wait);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -132,6 +190,8 @@ int gca_port_crew_get(struct gca_arena *a)
 	u64 live = a->totals.cycles ? a->totals.live : (u64)atomic64_read(&a->heap_live);
 
 	WRITE_ONCE(p->want, min_t(u64, live / GCA_HEAP_PER_WORKER, p->nr_workers));
+	WRITE_ONCE(a->processors, gca_processors());
+	WRITE_ONCE(a->marks_idle, true);
 	return 0;
 }
 
@@ -157,25 +217,29 @@ void gca_port_step_end(struct gca_arena *a)
 void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	struct gca_process *p = a->port;
-	bool did;
+	struct gca_hand *h = &p->hand;
+	int did;
 
 	/* Stacks of threads that run: each does its own, stop.c. */
 	if (READ_ONCE(a->work) == GCA_WORK_ROOTS && !p->stopped)
 		return;
 	pthread_mutex_lock(&p->lock);
 	WRITE_ONCE(p->working, true);
-	if (gca_helpers(p))
+	if (p->want) {
 		pthread_cond_broadcast(&p->work);
+		pthread_cond_broadcast(&p->turn);
+	}
 	pthread_mutex_unlock(&p->lock);
 	for (;;) {
-		did = gca_work_slice(a, GCA_MARK_WORKER, GCA_SLICE_NS);
+		did = gca_turn(p, h);
 		if (gca_work_idle(a) || READ_ONCE(a->void_reason) || READ_ONCE(p->dying) ||
 		    gca_port_now() > until)
 			break;
 		pthread_mutex_lock(&p->lock);
 		/* Busy, or a thread that scans its own stack, whom nothing tells us of. */
-		if (!did)
-			gca_wait(p, &p->idle, p->busy ? GCA_LOOK_UP : GCA_LOOK_AGAIN);
+		if (did <= 0)
+			gca_wait(p, &p->idle, did ? h->turn.wait :
+				 p->busy ? GCA_LOOK_UP : GCA_LOOK_AGAIN);
 		pthread_mutex_unlock(&p->lock);
 	}
 	/*
@@ -298,7 +362,6 @@ static void gca_coordinate_once(struct gca_process *p)
 {
 	struct gca_order o = { .until = GCA_UNTIL_SWEPT, .lazy = GCA_LAZY, .timeout_ns = GCA_AGE_LIMIT };
 	struct gca_request *taken = gca_requests_take(p);
-	struct timespec t;
 	u32 reason = 0;
 	int ret = 0;
 
@@ -312,8 +375,7 @@ static void gca_coordinate_once(struct gca_process *p)
 		ret = gca_collect(&p->arena, &o);
 		reason = ret ? 0 : p->arena.void_reason;
 	}
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	WRITE_ONCE(p->coordinator_ns, (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec);
+	WRITE_ONCE(p->coordinator_ns, gca_cpu_time());
 	pthread_mutex_lock(&p->lock);
 	WRITE_ONCE(p->late, false);
 	if (gca_scavenge_wanted(&p->arena)) {
@@ -415,7 +477,7 @@ int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena
 int gca_crew_start(struct gca_process *p)
 {
 	pthread_cond_t *cond[] = { &p->wanted, &p->work, &p->idle, &p->done, &p->gate, &p->pager,
-				   &p->looked };
+				   &p->looked, &p->turn };
 	pthread_condattr_t attr;
 	unsigned int i, want;
 	int err;
@@ -450,6 +512,7 @@ void gca_crew_end(struct gca_process *p)
 	WRITE_ONCE(p->dying, true);
 	pthread_cond_broadcast(&p->wanted);
 	pthread_cond_broadcast(&p->work);
+	pthread_cond_broadcast(&p->turn);
 	pthread_cond_broadcast(&p->idle);
 	pthread_cond_broadcast(&p->gate);
 	pthread_cond_broadcast(&p->pager);
@@ -531,7 +594,7 @@ bool gca_port_pager_scans(struct gca_arena *a)
 {
 	if (!gca_missed_pending(a))
 		return true;
-	return !gca_missed_scan(a, GCA_MARK_WORKER);
+	return !gca_missed_scan(a, GCA_MARK_DEDICATED);
 }
 
 void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y)

@@ -74,6 +74,18 @@ struct gca_page {
 };
 
 /**
+ * struct gca_hand - a thread that marks
+ * @turn: its leave to do so
+ * @shy: after its processor was taken from it in mode idle: how long it stays away, ns
+ * @shy_until: by gca_port_now()
+ * @quiet: marked in mode idle since then, ns
+ */
+struct gca_hand {
+	struct gca_turn turn;
+	u64 shy, shy_until, quiet;
+};
+
+/**
  * struct gca_process - an arena of this backend
  * @arena: the core's
  * @next_id: of mutators, under @lock
@@ -90,6 +102,7 @@ struct gca_page {
  * @dying: the arena is being destroyed; also read without
  * @wanted: to the coordinator: a request, a kick, the end
  * @work: to workers: there is something to do
+ * @turn: to workers that are not to mark just now: the world stops
  * @idle: to the coordinator: nobody works any more
  * @done: to those who wait for a cycle
  * @gate: the gate has opened
@@ -100,6 +113,7 @@ struct gca_page {
  * @late: somebody has waited in vain for the cycle that is due
  * @coordinator: a thread; @worker: others, @nr_workers of them; @has_coordinator
  * @coordinator_ns: processor time of the former
+ * @hand: the coordinator's
  * @working: gca_port_run_workers() runs; also read without, as
  * @want: workers that are to help, and
  * @asleep: those that wait for work
@@ -128,13 +142,14 @@ struct gca_process {
 
 	pthread_mutex_t cycle_lock, lock;
 	bool dying;
-	pthread_cond_t wanted, work, idle, done, gate, pager, looked;
+	pthread_cond_t wanted, work, turn, idle, done, gate, pager, looked;
 	struct gca_request *requests;
 	bool kicked, late;
 	pthread_t coordinator, worker[GCA_WORKERS_MAX];
 	bool has_coordinator;
 	unsigned int nr_workers;
 	u64 coordinator_ns;
+	struct gca_hand hand;
 	bool working;
 	unsigned int want, asleep, busy;
 	bool serving, looks, poke;

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * idle.c: processors that have nothing to do wake workers that wait for that.
+ *
+ * A worker in mode idle (core/modes.c) that finds its processor wanted by somebody else
+ * sleeps, and leaves an offer here.  When a processor goes idle, a probe at the scheduler's
+ * cpu_idle tracepoint takes one that may run there, and wakes it.  So it starts on a
+ * processor that is idle indeed, and none is kept runnable on busy ones.  An offer is good
+ * for one wake-up: there is no storm of those, however often a processor idles.
+ *
+ *  - The probe runs in the idle task, IRQs off: it touches words of its processor, and one
+ *    that is only read, and queues an irq_work.  It may not wake anybody itself: the idle
+ *    loop has looked at need_resched already, and would halt over it.
+ *  - The irq_work runs at once after that, in hard IRQ context: it takes an offer under
+ *    gca_offers_lock and wakes its task under it, too, so the task cannot be gone.
+ *  - Which processors are idle just now is a word each, written by the probe: who leaves
+ *    an offer looks whether there is any that will not go idle because it is.
+ *
+ * Processors that are isolated, or run without the tick, are nobody's to disturb: the
+ * probe leaves them alone, and a worker does not stay on one.
+ *
+ * The probe is there while some process has workers in this mode (gca_idle_get()).  It goes
+ * in this order: unregister, wait for probes under way, wait for irq_works under way.
+ *
+ * gca_idle_mutex is outermost: nothing is held where the probe comes or goes.
+ * gca_offers_lock (raw, IRQs off): under it, only wake_up_process().
+ */
+#include <linux/irq_work.h>
+#include <linux/percpu.h>
+#include <linux/sched/isolation.h>
+#include <linux/sched/stat.h>
+#include <linux/tick.h>
+#include <trace/events/power.h>
+
+#include "glue.h"
+
+/**
+ * struct gca_idle_cpu - a processor
+ * @work: takes an offer
+ * @ours: it may be used
+ * @idle: it is idle; written by itself
+ */
+struct gca_idle_cpu {
+	struct irq_work work;
+	bool ours;
+	bool idle;
+};
+
+static DEFINE_PER_CPU(struct gca_idle_cpu, gca_idle_cpu);
+static DEFINE_MUTEX(gca_idle_mutex);
+static unsigned int gca_idle_users;
+static DEFINE_RAW_SPINLOCK(gca_offers_lock);
+static LIST_HEAD(gca_offers);
+static unsigned int gca_nr_offers;
+
+#define GCA_OFFERS_LOOK	16	/* offers looked at in an interrupt */
+
+static void gca_idle_take(struct irq_work *work)
+{
+	int cpu = smp_processor_id(), looks = 0;
+	struct gca_offer *o;
+
+	raw_spin_lock(&gca_offers_lock);
+	list_for_each_entry(o, &gca_offers, link) {
+		if (++looks > GCA_OFFERS_LOOK)
+			break;
+		if (!cpumask_test_cpu(cpu, READ_ONCE(o->task->cpus_ptr)))
+			continue;
+		list_del_init(&o->link);
+		WRITE_ONCE(gca_nr_offers, gca_nr_offers - 1);
+		WRITE_ONCE(o->taken, true);
+		wake_up_process(o->task);
+		break;
+	}
+	raw_spin_unlock(&gca_offers_lock);
+}
+
+static void gca_idle_probe(void *data, unsigned int state, unsigned int cpu)
+{
+	struct gca_idle_cpu *c = this_cpu_ptr(&gca_idle_cpu);
+
+	WRITE_ONCE(c->idle, state != PWR_EVENT_EXIT);
+	if (state != PWR_EVENT_EXIT && c->ours && READ_ONCE(gca_nr_offers))
+		irq_work_queue(&c->work);
+}
+
+/*
+ * gca_idle_offer() - the calling worker would work where a processor is idle
+ * @o: its own; on no list, or on it already
+ *
+ * Return: true if it need not sleep for that: there is one.
+ */
+bool gca_idle_offer(struct gca_offer *o)
+{
+	unsigned int cpu;
+
+	raw_spin_lock_irq(&gca_offers_lock);
+	WRITE_ONCE(o->taken, false);
+	if (list_empty(&o->link)) {
+		list_add_tail(&o->link, &gca_offers);
+		WRITE_ONCE(gca_nr_offers, gca_nr_offers + 1);
+	}
+	raw_spin_unlock_irq(&gca_offers_lock);
+	/*
+	 * The offer before the look.  A processor that goes idle meanwhile may see neither:
+	 * that costs what the caller's next look is away.
+	 */
+	smp_mb();
+	for_each_cpu_and(cpu, current->cpus_ptr, cpu_online_mask) {
+		const struct gca_idle_cpu *c = per_cpu_ptr(&gca_idle_cpu, cpu);
+
+		if (c->ours && READ_ONCE(c->idle))
+			return true;
+	}
+	return false;
+}
+
+/* gca_idle_withdraw() - it would not any more.  Return: the offer had been taken */
+bool gca_idle_withdraw(struct gca_offer *o)
+{
+	raw_spin_lock_irq(&gca_offers_lock);
+	if (!list_empty(&o->link)) {
+		list_del_init(&o->link);
+		WRITE_ONCE(gca_nr_offers, gca_nr_offers - 1);
+	}
+	raw_spin_unlock_irq(&gca_offers_lock);
+	return o->taken;
+}
+
+/* gca_idle_alone() - does nobody else want the caller's processor, which may be used? */
+bool gca_idle_alone(void)
+{
+	return raw_cpu_read(gca_idle_cpu.ours) && !need_resched() && single_task_running();
+}
+
+/*
+ * gca_idle_get() - processors that go idle take offers from now on; nothing is held
+ *
+ * Return: 0, or the errno of the registration.
+ */
+int gca_idle_get(void)
+{
+	unsigned int cpu;
+	int ret = 0;
+
+	mutex_lock(&gca_idle_mutex);
+	if (!gca_idle_users) {
+		for_each_possible_cpu(cpu) {
+			struct gca_idle_cpu *c = per_cpu_ptr(&gca_idle_cpu, cpu);
+
+			c->work = IRQ_WORK_INIT_HARD(gca_idle_take);
+			c->idle = false;
+			c->ours = housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) &&
+				  !tick_nohz_full_cpu(cpu);
+		}
+		ret = register_trace_cpu_idle(gca_idle_probe, NULL);
+	}
+	if (!ret)
+		gca_idle_users++;
+	mutex_unlock(&gca_idle_mutex);
+	return ret;
+}
+
+/* gca_idle_put() - the opposite; the caller's workers have gone */
+void gca_idle_put(void)
+{
+	unsigned int cpu;
+
+	mutex_lock(&gca_idle_mutex);
+	if (!--gca_idle_users) {
+		unregister_trace_cpu_idle(gca_idle_probe, NULL);
+		tracepoint_synchronize_unregister();
+		for_each_possible_cpu(cpu)
+			irq_work_sync(&per_cpu_ptr(&gca_idle_cpu, cpu)->work);
+	}
+	mutex_unlock(&gca_idle_mutex);
+}
