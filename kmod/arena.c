@@ -219,12 +219,14 @@ static bool gca_allowed(const struct file *file)
 	}
 }
 
+#define GCA_CREATE_ENGINE	(GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK)
+
 static int gca_check_create(const struct gcarena_create *arg)
 {
 	u32 sig = arg->stop_signal;
 
-	if (arg->flags & ~(GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK) ||
-	    hweight32(arg->flags) > 1 || arg->debug & ~GCARENA_DEBUG_ALL)
+	if (arg->flags & ~(GCA_CREATE_ENGINE | GCARENA_CREATE_INSERTION) ||
+	    hweight32(arg->flags & GCA_CREATE_ENGINE) > 1 || arg->debug & ~GCARENA_DEBUG_ALL)
 		return -EINVAL;
 	if (arg->features & ~GCA_FEATURES)
 		return -EOPNOTSUPP;
@@ -263,6 +265,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	if (ret)
 		goto err_control;
 	s->a->concurrent = READ_ONCE(gca_workers);
+	s->a->insertion = arg->flags & GCARENA_CREATE_INSERTION;
 	/* A WARN, which may panic the machine, is root's to ask for, not the owner's. */
 	s->a->check_quiet = !(READ_ONCE(gca_debug) & GCARENA_DEBUG_CHECKMARK);
 	p = gca_process_get(current->mm, arg->reserve);
@@ -270,7 +273,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 		ret = PTR_ERR(p);
 		goto err_arena;
 	}
-	ret = gca_process_wish(p, arg->flags, false);
+	ret = gca_process_wish(p, arg->flags & GCA_CREATE_ENGINE, false);
 	if (ret)
 		goto err_process;
 	stats = gca_stats_new(id);
@@ -286,7 +289,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	arg->control_size = PAGE_SIZE;
 	ret = gca_call_out(c);
 	if (!ret)
-		ret = gca_process_wish(p, arg->flags, true);
+		ret = gca_process_wish(p, arg->flags & GCA_CREATE_ENGINE, true);
 	if (ret)
 		goto err_stats;
 

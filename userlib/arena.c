@@ -112,6 +112,8 @@ static int open_backend(struct gca_arena *a, const struct gca_options *o, int wh
 	uint64_t reserve = o->reserve ? o->reserve : GCL_RESERVE;
 	int err;
 
+	if (o->flags & GCA_INSERTION)
+		create.flags |= GCARENA_CREATE_INSERTION;
 	for (;;) {
 		gcl_error("%s", "");
 		create.reserve = reserve;
@@ -140,7 +142,7 @@ static int open_backend(struct gca_arena *a, const struct gca_options *o, int wh
 static int check_options(const struct gca_options *o)
 {
 	const uint32_t known = GCA_NO_PLAIN_ROOTS | GCA_NO_TLS_ROOTS | GCA_NO_PAGER |
-			       GCA_NO_AUTO_COLLECT;
+			       GCA_NO_AUTO_COLLECT | GCA_INSERTION;
 	const uint64_t bad_signals = BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGSEGV) | BIT(SIGBUS) |
 				     BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGSYS) |
 				     BIT(SIGABRT) | BIT(32) | BIT(33);

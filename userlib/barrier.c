@@ -14,6 +14,9 @@
  * stop in between: a section (gcarena-inline.h).  A section that is undone may have
  * recorded what was not overwritten: redundant, not wrong.
  *
+ * With GCARENA_BARRIER_INSERTION the value that is written is recorded as well, in the same
+ * section (Dijkstra's half of Go's hybrid).  The collector has no need of it.
+ *
  * Two threads may overwrite one word at once.  Only the value that it had when marking
  * began must be recorded.  Whoever overwrites that has read it in its own section; what was
  * stored later and is overwritten unrecorded was reachable in another way, or is new.
@@ -28,7 +31,8 @@
 
 #include "internal.h"
 
-#define RANGE_MAX	64		/* words in one section */
+/* Words in one section: both values of all of them fit into an empty ring. */
+#define RANGE_MAX	(GCARENA_RING_ENTRIES < 128 ? GCARENA_RING_ENTRIES / 2 : 64)
 
 enum { ABORTED, DONE, FULL, UNEQUAL };
 
@@ -46,10 +50,10 @@ static bool settle(struct gca_mutator *m)
 
 /* ------------------------------------------------------------- counted sections */
 
-static bool marking(struct gca_mutator *m)
+/* In a section: of GCARENA_BARRIER_* */
+static uint32_t barrier(struct gca_mutator *m)
 {
-	return __atomic_load_n(&m->control->barrier, __ATOMIC_RELAXED) &
-	       GCARENA_BARRIER_DELETION;
+	return __atomic_load_n(&m->control->barrier, __ATOMIC_RELAXED);
 }
 
 /* In a section: is there room for @n more? */
@@ -71,17 +75,27 @@ static void record(struct gca_mutator *m, uint64_t old)
 	__atomic_store_n(&m->area->ring_tail, tail + 1, __ATOMIC_RELEASE);
 }
 
+/* In a section: one word of the heap changes.  Return: DONE, or FULL */
+static int record_both(struct gca_mutator *m, uint64_t old, uint64_t new)
+{
+	uint32_t bits = barrier(m);
+
+	if (!bits)
+		return DONE;
+	if (!room(m, 2))
+		return FULL;
+	record(m, old);
+	if (bits & GCARENA_BARRIER_INSERTION)
+		record(m, new);
+	return DONE;
+}
+
 static int store_counted(struct gca_mutator *m, void **slot, void *value)
 {
-	int ret = DONE;
+	int ret;
 
 	__gca_enter(m);
-	if (marking(m)) {
-		if (room(m, 1))
-			record(m, (uint64_t)__atomic_load_n(slot, __ATOMIC_RELAXED));
-		else
-			ret = FULL;
-	}
+	ret = record_both(m, (uint64_t)__atomic_load_n(slot, __ATOMIC_RELAXED), (uint64_t)value);
 	if (ret == DONE)
 		__atomic_store_n(slot, value, __ATOMIC_RELEASE);
 	__gca_leave(m);
@@ -90,15 +104,10 @@ static int store_counted(struct gca_mutator *m, void **slot, void *value)
 
 static int cas_counted(struct gca_mutator *m, void **slot, void *expected, void *desired)
 {
-	int ret = DONE;
+	int ret;
 
 	__gca_enter(m);
-	if (marking(m)) {
-		if (room(m, 1))
-			record(m, (uint64_t)expected);
-		else
-			ret = FULL;
-	}
+	ret = record_both(m, (uint64_t)expected, (uint64_t)desired);
 	if (ret == DONE && !__atomic_compare_exchange_n(slot, &expected, desired, false,
 							__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		ret = UNEQUAL;
@@ -110,15 +119,18 @@ static int cas_counted(struct gca_mutator *m, void **slot, void *expected, void 
 static int range_counted(struct gca_mutator *m, uint64_t *dst, const uint64_t *src, int64_t *k,
 			 int64_t end, int64_t step, uint64_t need, uint64_t mask)
 {
-	int64_t j;
+	uint32_t bits;
 	int ret = DONE;
+	int64_t j;
 
 	__gca_enter(m);
-	if (marking(m)) {
-		if (!room(m, (uint32_t)need))
-			ret = FULL;
-		for (j = *k; ret == DONE && j != end; j += step)
-			record(m, __atomic_load_n(&dst[j], __ATOMIC_RELAXED));
+	bits = barrier(m);
+	if (bits && !room(m, (uint32_t)need))
+		ret = FULL;
+	for (j = *k; bits && ret == DONE && j != end; j += step) {
+		record(m, __atomic_load_n(&dst[j], __ATOMIC_RELAXED));
+		if (bits & GCARENA_BARRIER_INSERTION)
+			record(m, __atomic_load_n(&src[j], __ATOMIC_RELAXED) & mask);
 	}
 	for (; ret == DONE && *k != end; *k += step)
 		__atomic_store_n(&dst[*k], __atomic_load_n(&src[*k], __ATOMIC_RELAXED) & mask,
@@ -131,8 +143,8 @@ static int range_counted(struct gca_mutator *m, uint64_t *dst, const uint64_t *s
 
 #ifdef GCA_RSEQ
 /*
- * The parts that they share.  rax: the area; ecx: the tail; rdx: the old value; rsi:
- * scratch.  Label 6: the ring is full, 7: nothing to record, or all recorded.
+ * The parts that they share.  rax: the area; ecx: the tail; rdx: a value; rsi: scratch.
+ * Label 6: the ring is full, 7: nothing to record, or all recorded.
  */
 #define MARKING								\
 	"movq %c[octl](%[m]), %%rax\n\t"				\
@@ -146,16 +158,22 @@ static int range_counted(struct gca_mutator *m, uint64_t *dst, const uint64_t *s
 	"addl " need ", %%esi\n\t"					\
 	"cmpl %[entries], %%esi\n\t"					\
 	"ja 6f\n\t"
-/* rdx, if it is in the heap; else to @next. */
-#define RECORD(next)							\
+/* rdx, if it is in the heap; label @n is behind it. */
+#define RECORD(n)							\
 	"movq %%rdx, %%rsi\n\t"						\
 	"subq %c[obase](%[m]), %%rsi\n\t"				\
 	"cmpq %c[osize](%[m]), %%rsi\n\t"				\
-	"jae " next "\n\t"						\
+	"jae " n "f\n\t"						\
 	"movl %%ecx, %%esi\n\t"						\
 	"andl %[index], %%esi\n\t"					\
 	"movq %%rdx, %c[oring](%%rax, %%rsi, 8)\n\t"			\
-	"incl %%ecx\n\t"
+	"incl %%ecx\n\t"						\
+	n ":\n\t"
+/* To label @n, unless new values are recorded, too. */
+#define INSERTION(n)							\
+	"movq %c[octl](%[m]), %%rsi\n\t"				\
+	"testl %[ins], %c[obar](%%rsi)\n\t"				\
+	"jz " n "f\n\t"
 #define PUBLISH								\
 	"movl %%ecx, %c[otail](%%rax)\n\t"
 #define OVER(result)							\
@@ -170,6 +188,7 @@ static int range_counted(struct gca_mutator *m, uint64_t *dst, const uint64_t *s
 	[rseq] "r" (m->rseq), [m] "r" (m),				\
 	[full] "i" (FULL), [done] "i" (DONE),				\
 	[del] "i" (GCARENA_BARRIER_DELETION),				\
+	[ins] "i" (GCARENA_BARRIER_INSERTION),				\
 	[entries] "i" (GCARENA_RING_ENTRIES),				\
 	[index] "i" (GCARENA_RING_ENTRIES - 1),				\
 	[octl] "i" (offsetof(struct gca_mutator, control)),		\
@@ -188,9 +207,12 @@ static int store_section(struct gca_mutator *m, void **slot, void *value)
 	__asm__ __volatile__(
 		__GCA_SECTION_BEGIN
 		MARKING
-		ROOM("$1")
+		ROOM("$2")
 		"movq (%[slot]), %%rdx\n\t"
-		RECORD("7f")
+		RECORD("9")
+		INSERTION("10")
+		"movq %[v], %%rdx\n\t"
+		RECORD("10")
 		PUBLISH
 		"7:\n\t"
 		"movq %[v], (%[slot])\n\t"
@@ -208,9 +230,12 @@ static int cas_section(struct gca_mutator *m, void **slot, void *expected, void 
 	__asm__ __volatile__(
 		__GCA_SECTION_BEGIN
 		MARKING
-		ROOM("$1")
+		ROOM("$2")
 		"movq %[exp], %%rdx\n\t"
-		RECORD("7f")
+		RECORD("9")
+		INSERTION("10")
+		"movq %[v], %%rdx\n\t"
+		RECORD("10")
 		PUBLISH
 		"7:\n\t"
 		"movq %[exp], %%rax\n\t"
@@ -238,8 +263,11 @@ static int range_section(struct gca_mutator *m, uint64_t *dst, const uint64_t *s
 		"movq %[at], %%rdi\n\t"
 		"9:\n\t"
 		"movq (%[dst], %%rdi, 8), %%rdx\n\t"
-		RECORD("10f")
-		"10:\n\t"
+		RECORD("10")
+		INSERTION("11")
+		"movq (%[src], %%rdi, 8), %%rdx\n\t"
+		"andq %[mask], %%rdx\n\t"
+		RECORD("11")
 		"addq %[step], %%rdi\n\t"
 		"cmpq %[end], %%rdi\n\t"
 		"jne 9b\n\t"
@@ -310,7 +338,8 @@ void *gca_exchange(struct gca_mutator *m, void *slot, const void *value)
 static void range_part(struct gca_mutator *m, uint64_t *dst, const uint64_t *src, int64_t k,
 		       int64_t end, int64_t step, uint64_t mask)
 {
-	uint64_t need = (uint64_t)((end - k) * step);
+	uint64_t need = (uint64_t)((end - k) * step) <<
+			!!(m->arena->flags & GCA_INSERTION);
 	int ret;
 
 	do {

@@ -50,6 +50,7 @@ struct gca_layout;
 #define GCA_NO_TLS_ROOTS	(1U << 1)	/* nor is thread-local storage */
 #define GCA_NO_PAGER		(1U << 2)	/* the program calls gca_serve() itself */
 #define GCA_NO_AUTO_COLLECT	(1U << 3)	/* only gca_collect() collects */
+#define GCA_INSERTION		(1U << 4)	/* stores record the new value, too */
 
 /**
  * enum gca_stop - how the threads of the process are stopped
@@ -66,7 +67,7 @@ enum gca_stop {
 
 /**
  * struct gca_options - how to open an arena; all zero: the defaults
- * @flags: GCA_NO_*
+ * @flags: GCA_NO_*, GCA_INSERTION
  * @backend: "auto", "kernel" or "process"; NULL: $GCARENA_BACKEND, else auto
  * @device: NULL: /dev/gcarena
  * @reserve: bytes of address space, a power of two; 0: 64 GiB or what there is

@@ -565,6 +565,7 @@ struct gca_totals {
  * @unswept: spans not yet swept
  * @nr_spans: spans in use
  * @void_reason: of the running cycle, the first one wins; 0: none
+ * @insertion: stores record what they write, too.  Set by the port after gca_arena_init()
  * @concurrent: cycles that workers mark do so while the world runs.  Set by the port after
  *	gca_arena_init(), if there will be workers
  * @interrupted: the running cycle's conductor has left it, and somebody is to finish it
@@ -652,6 +653,7 @@ struct gca_arena {
 	atomic64_t unswept;
 	atomic64_t nr_spans;
 	u32 void_reason;
+	bool insertion;
 	bool concurrent;
 	bool interrupted;
 	bool marks_dirty;

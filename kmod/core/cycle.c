@@ -71,11 +71,12 @@ void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason)
 
 static void set_phase(struct gca_arena *a, enum gcarena_phase phase)
 {
+	u32 barrier = GCARENA_BARRIER_DELETION | (a->insertion ? GCARENA_BARRIER_INSERTION : 0);
+
 	WRITE_ONCE(a->interrupted, false);
 	WRITE_ONCE(a->phase, phase);
 	WRITE_ONCE(a->control->phase, phase);
-	WRITE_ONCE(a->control->barrier,
-		   phase == GCARENA_PHASE_OFF ? 0 : GCARENA_BARRIER_DELETION);
+	WRITE_ONCE(a->control->barrier, phase == GCARENA_PHASE_OFF ? 0 : barrier);
 	WRITE_ONCE(a->epoch, a->epoch + 1);
 	/* Phase and barrier before the epoch that tells of them. */
 	smp_store_release(&a->control->epoch, a->epoch);

@@ -311,9 +311,12 @@ static void run(enum gca_stop stop, unsigned int nr, const char *debug, unsigned
 	struct gca_stats st;
 	uint64_t *roots;
 
-	gct_note("# GCT_SEED=%#llx, %u threads, %lu operations each, debug=%s",
-		 (unsigned long long)seed, nr, ops, debug);
-	arena = open_engine(stop, debug, 0);
+	/* The insertion half changes nothing that can be seen here. */
+	uint32_t flags = seed & 2 ? GCA_INSERTION : 0;
+
+	gct_note("# GCT_SEED=%#llx, %u threads, %lu operations each, debug=%s%s",
+		 (unsigned long long)seed, nr, ops, debug, flags ? ", insertion" : "");
+	arena = open_engine(stop, debug, flags);
 	for (unsigned int e = 1; e <= EDGES; e++) {
 		bits[0] |= 1ULL << e;
 		precise[e] = gca_layout(arena, 16 + 8 * e, bits);

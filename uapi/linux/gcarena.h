@@ -115,7 +115,7 @@ enum gcarena_engine {
 };
 
 #define GCARENA_BARRIER_DELETION	(1U << 0)
-#define GCARENA_BARRIER_INSERTION	(1U << 1)	/* reserved */
+#define GCARENA_BARRIER_INSERTION	(1U << 1)	/* asked for by GCARENA_CREATE_INSERTION */
 
 /**
  * struct gcarena_control - one page an arena, mapped read-only
@@ -149,7 +149,9 @@ struct gcarena_control {
 	__u64 __pad1[5];
 };
 
+#ifndef GCARENA_RING_ENTRIES		/* tests have tiny ones; a power of two */
 #define GCARENA_RING_ENTRIES	512
+#endif
 #define GCARENA_SLOTS_MIN	32
 #define GCARENA_SLOTS_MAX	384
 #define GCARENA_SLOT_NEEDZERO	(1U << 0)	/* free slots hold old contents */
@@ -259,8 +261,8 @@ struct gcarena_info {
 /**
  * struct gcarena_create - GCARENA_IOC_CREATE: make this descriptor an arena
  * @size: of this structure
- * @flags: in: GCARENA_CREATE_*, at most one; a process has one engine, so that a
- *	later arena that asks for another gets -EBUSY
+ * @flags: in: GCARENA_CREATE_*, of the first two at most one; a process has one engine, so
+ *	that a later arena that asks for another gets -EBUSY
  * @features: in: GCARENA_F_* needed; one missing is -EOPNOTSUPP
  * @reserve: in: bytes of address space for the heap, a power of two
  * @stop_signal: in: signal of the signal engine, 0: SIGURG
@@ -283,6 +285,7 @@ struct gcarena_create {
 
 #define GCARENA_CREATE_SIGNAL	(1U << 0)	/* hold threads by a signal */
 #define GCARENA_CREATE_TASKWORK	(1U << 1)	/* hold threads by task work, or not at all */
+#define GCARENA_CREATE_INSERTION (1U << 2)	/* stores record the new value, too */
 
 #define GCARENA_DEBUG_CHECKMARK	(1U << 0)	/* second marker, each cycle */
 #define GCARENA_DEBUG_OVERFLOW	(1U << 1)	/* pretend that buffers run out */
