@@ -492,6 +492,7 @@ int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcar
 /* idle.c */
 int gca_idle_get(void);
 void gca_idle_put(void);
+void gca_idle_exit(void);
 bool gca_idle_offer(struct gca_offer *o);
 bool gca_idle_withdraw(struct gca_offer *o);
 bool gca_idle_alone(void);

@@ -146,17 +146,19 @@ static bool gca_slice(struct gca_shell *s, enum gca_mark_mode mode)
 	return did;
 }
 
-/* By the worker itself, and by the coordinator for it. */
-static void gca_worker_class(struct gca_worker_thread *w, int policy)
+/* By the worker itself, and by the coordinator for it.  Return: it was not so before */
+static bool gca_worker_class(struct gca_worker_thread *w, int policy)
 {
 	struct sched_attr attr = {
 		.size = sizeof(attr),
 		.sched_policy = policy,
-		.sched_nice = w->nice,
+		.sched_nice = READ_ONCE(w->nice),
 	};
 
-	if (w->task->policy != policy || task_nice(w->task) != w->nice)
-		sched_setattr_nocheck(w->task, &attr);
+	if (READ_ONCE(w->task->policy) == policy && task_nice(w->task) == attr.sched_nice)
+		return false;
+	sched_setattr_nocheck(w->task, &attr);
+	return true;
 }
 
 /*
@@ -170,19 +172,21 @@ static int gca_worker_turn(struct gca_worker_thread *w, struct gca_shell *s)
 	if (may && w->turn.mode == GCA_MARK_IDLE) {
 		if (READ_ONCE(w->process->hook) && !gca_idle_alone())
 			return -EAGAIN;
-		gca_worker_class(w, SCHED_IDLE);
+		w->nap = GCA_NAP_MIN;
+		/* First: it can be found wherever it loses its processor. */
 		WRITE_ONCE(w->idle_since, gca_port_now());
+		gca_worker_class(w, SCHED_IDLE);
 	} else if (may) {
-		gca_worker_class(w, w->policy);
+		gca_worker_class(w, READ_ONCE(w->policy));
 	} else {
 		return -EAGAIN;
 	}
 	did = gca_slice(s, w->turn.mode);
 	gca_turn_end(s->a, &w->turn);
-	WRITE_ONCE(w->idle_since, 0);
 	/* So that it is not kept from asking again by who keeps it from marking. */
 	if (READ_ONCE(w->process->hook))
-		gca_worker_class(w, w->policy);
+		gca_worker_class(w, READ_ONCE(w->policy));
+	WRITE_ONCE(w->idle_since, 0);
 	return did;
 }
 
@@ -202,12 +206,11 @@ static void gca_worker_pause(struct gca_worker_thread *w, u32 round)
 			/* The scheduler takes who wakes up to a processor that is idle. */
 			ns = min(ns, w->nap);
 			w->nap = min(2 * w->nap, GCA_NAP_MAX);
-		} else {
-			w->nap = GCA_NAP_MIN;
 		}
 	}
 	wait_event_interruptible_hrtimeout(p->turn_wq, kthread_should_stop() ||
-					   READ_ONCE(w->offer.taken) || !READ_ONCE(p->working) ||
+					   (offers && READ_ONCE(w->offer.taken)) ||
+					   !READ_ONCE(p->working) ||
 					   READ_ONCE(p->work_round) != round, ns_to_ktime(ns));
 	if (offers && gca_idle_withdraw(&w->offer))
 		atomic64_inc(&p->idle_kicks);
@@ -225,7 +228,7 @@ static bool gca_worker_leave(struct gca_worker_thread *w)
 	struct gca_process *p = w->process;
 
 	spin_lock(&p->work_lock);
-	if (!p->in_cycle)
+	if (!READ_ONCE(p->in_cycle))
 		WRITE_ONCE(w->left, true);
 	spin_unlock(&p->work_lock);
 	return w->left;
@@ -273,7 +276,7 @@ static int gca_work(void *data)
 
 /*
  * Make @all of them ordinary threads; else those who mark on idle time and have been at a
- * slice for longer than it takes: they have lost their processor with work in hand.  By
+ * slice for longer than it takes: they have lost their processor, with work in hand.  By
  * the coordinator, in a cycle: none of them leaves.
  *
  * Return: one of them is in a slice in mode idle.
@@ -281,7 +284,7 @@ static int gca_work(void *data)
 static bool gca_crew_raise(struct gca_process *p, bool all)
 {
 	u64 now = gca_port_now(), since;
-	bool any = false;
+	bool any = false, late;
 	unsigned int i;
 
 	for (i = 0; i < GCA_WORKERS_MAX; i++) {
@@ -289,11 +292,10 @@ static bool gca_crew_raise(struct gca_process *p, bool all)
 			continue;
 		since = READ_ONCE(p->worker[i]->idle_since);
 		any |= since;
-		if (since && now > since + GCA_OVERRUN)
+		late = since && now > since + GCA_OVERRUN;
+		if ((all || late) &&
+		    gca_worker_class(p->worker[i], READ_ONCE(p->worker[i]->policy)) && late)
 			atomic64_inc(&p->idle_raised);
-		else if (!all)
-			continue;
-		gca_worker_class(p->worker[i], p->worker[i]->policy);
 	}
 	return any;
 }
@@ -321,7 +323,7 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 		wait_event_idle_timeout(p->coord_wq, gca_work_idle(a) ||
 					READ_ONCE(a->void_reason) || gca_shell_dying(s),
 					raise ? 1 : GCA_LOOK_UP);
-		raise = !gca_work_there(a) && gca_crew_raise(p, false);
+		raise = gca_crew_raise(p, false);
 		if (gca_work_idle(a) || READ_ONCE(a->void_reason) ||
 		    gca_port_now() > until ||
 		    gca_shell_dying(s) || gca_owner_exiting(p))
@@ -372,8 +374,8 @@ static struct task_struct *gca_live_task(struct gca_process *p)
 /* Not more than its share, though: a negative nice value is not for them. */
 static void gca_copy_class(struct task_struct *from, struct gca_worker_thread *w)
 {
-	w->policy = from->policy == SCHED_IDLE ? SCHED_IDLE : SCHED_NORMAL;
-	w->nice = max(0, task_nice(from));
+	WRITE_ONCE(w->policy, from->policy == SCHED_IDLE ? SCHED_IDLE : SCHED_NORMAL);
+	WRITE_ONCE(w->nice, max(0, task_nice(from)));
 	gca_worker_class(w, w->policy);
 }
 
@@ -425,6 +427,7 @@ static struct gca_worker_thread *gca_worker_take(struct gca_process *p, unsigned
 /* With nothing held: it needs time of the owner's to end, and that may be short. */
 static void gca_worker_join(struct gca_worker_thread *w)
 {
+	gca_worker_class(w, w->policy);
 	kthread_stop(w->task);
 	/* That waits for less than we need: it is to have left its cgroups, too. */
 	while (!READ_ONCE(w->task->exit_state))
@@ -449,14 +452,13 @@ static void gca_crew_idle(struct gca_arena *a, struct gca_process *p)
 {
 	unsigned int idle = READ_ONCE(gca_idle);
 
-	WRITE_ONCE(a->marks_idle, idle != GCA_IDLE_OFF);
-	/* Without the probe they wait in the run queue. */
 	if (idle == GCA_IDLE_HOOK && !p->hook && !gca_idle_get()) {
 		WRITE_ONCE(p->hook, true);
 	} else if (idle != GCA_IDLE_HOOK && p->hook) {
 		WRITE_ONCE(p->hook, false);
 		gca_idle_put();
 	}
+	WRITE_ONCE(a->marks_idle, idle == GCA_IDLE_PLAIN || p->hook);
 }
 
 /* From here on none leaves of itself: those that have not left stay. */
@@ -546,7 +548,7 @@ void gca_crew_dismiss(struct gca_process *p)
 	unsigned int i, nr_gone = 0;
 
 	gca_crew_lock();
-	for (i = 0; i < GCA_WORKERS_MAX && !p->in_cycle; i++)
+	for (i = 0; i < GCA_WORKERS_MAX && !READ_ONCE(p->in_cycle); i++)
 		if (p->worker[i])
 			gone[nr_gone++] = gca_worker_take(p, i);
 	gca_crew_unlock();

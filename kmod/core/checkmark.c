@@ -296,7 +296,8 @@ static void check_plain(struct gca_arena *a, const struct gcarena_range *r, bool
 		if (check_read(a, &sp, end - sizeof(sp), 1))
 			lo = gca_stack_low(lo, end, sp);
 	}
-	check_range(a, lo, end, ran);
+	/* Nor does it for barriered ones at all. */
+	check_range(a, lo, end, ran || r->kind == GCARENA_ROOT_BARRIERED);
 }
 
 static void check_thread(struct gca_arena *a, struct gca_mutator *m)

@@ -597,6 +597,8 @@ struct gca_totals {
  * @nr_range_jobs: of them, blocks of ranges; the rest are stacks
  * @next_job: next range job to be claimed
  * @next_stack: next stack job
+ * @roots_at_once: barriered ranges are scanned in the begin stop, too: the port cannot read
+ *	what may have been unmapped.  Set by the port after gca_arena_init()
  * @ranges_open: range jobs that may be claimed: those below
  * @stacks_open: may workers claim stack jobs?
  * @stacks_lazy: the world runs meanwhile: who cannot scan one leaves it
@@ -684,6 +686,7 @@ struct gca_arena {
 	u32 nr_jobs, nr_range_jobs;
 	atomic_t next_job, next_stack, jobs_done, jobs_missed;
 	u32 ranges_open;
+	bool roots_at_once;
 	bool stacks_open, stacks_lazy;
 
 	/* accounting and triggers */

@@ -18,7 +18,7 @@ void gca_roots_again(struct gca_arena *a);
 void gca_roots_open(struct gca_arena *a, bool stacks, bool barriered);
 void gca_roots_later(struct gca_arena *a, bool stacks);
 bool gca_roots_missed(struct gca_worker *w);
-int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len);
+int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind);
 
 /* mutator.c */
 u32 gca_mutator_observe(struct gca_mutator *m, u32 slot);

@@ -74,9 +74,14 @@ void gca_modes_begin(struct gca_arena *a)
 {
 	struct gca_modes *m = &a->modes;
 
-	gca_modes_share(max(READ_ONCE(a->processors), 1U), &m->dedicated, &m->fraction);
+	u32 dedicated, fraction;
+
+	gca_modes_share(max(READ_ONCE(a->processors), 1U), &dedicated, &fraction);
+	/* One of the last cycle may be reading: whatever it sees is good for a slice. */
+	WRITE_ONCE(m->dedicated, dedicated);
+	WRITE_ONCE(m->fraction, fraction);
 	atomic64_set(&m->fractional_ns, 0);
-	m->began = gca_port_now();
+	WRITE_ONCE(m->began, gca_port_now());
 	smp_store_release(&m->limited, true);	/* pairs with gca_turn_begin() */
 }
 
@@ -87,10 +92,15 @@ void gca_modes_end(struct gca_arena *a)
 
 static bool claim(struct gca_turn *t, atomic_t *count, u32 limit, enum gca_mark_mode mode)
 {
-	if ((u32)atomic_inc_return(count) > limit) {
-		atomic_dec(count);
-		return false;
-	}
+	u32 n = atomic_read(count), old;
+
+	/* Never above the limit, not even for a moment: another would be turned away. */
+	do {
+		if (n >= limit)
+			return false;
+		old = n;
+		n = atomic_cmpxchg(count, old, old + 1);
+	} while (n != old);
 	t->count = count;
 	t->mode = mode;
 	return true;
@@ -127,7 +137,9 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 					 t->began - min(t->began, READ_ONCE(m->began)), going_on);
 		if (!t->wait && claim(t, &m->nr_fractional, 1, GCA_MARK_FRACTIONAL))
 			return true;
-		t->wait = clamp(t->wait, GCA_TURN_WAIT / 100, GCA_TURN_WAIT);
+		/* Who has the fraction asks again of itself. */
+		t->wait = t->wait ? clamp(t->wait, GCA_TURN_WAIT / 100, GCA_TURN_WAIT) :
+				    GCA_TURN_WAIT;
 	}
 	t->mode = GCA_MARK_IDLE;
 	return READ_ONCE(a->marks_idle);

@@ -25,7 +25,7 @@
  * A stack that is parked is scanned from where its last word says.
  *
  * Everything is scanned conservatively: any aligned word may be a pointer, to
- * the start, the inside or the end of an object.
+ * the start or the inside of an object, and, but in barriered ranges, to its end.
  */
 #include "cycle.h"
 #include "mark.h"
@@ -140,6 +140,18 @@ static int roots_merge(struct gca_roots *r, const struct gca_roots *old,
 }
 
 /*
+ * Words of a barriered range are like those of the heap: what is overwritten in them goes
+ * through a ring, and there the end of an object is not its name.
+ */
+static void grey_range(struct gca_worker *w, const u64 *word, unsigned int n, u32 kind)
+{
+	if (kind == GCARENA_ROOT_BARRIERED)
+		gca_grey_words(w, word, n);
+	else
+		gca_grey_conservative(w, word, n);
+}
+
+/*
  * Scan a range while the world runs: words are copied with faults on between
  * operations and greyed inside one, so that nothing is marked after the phase
  * has changed.  Return: 0, also if the cycle ended meanwhile; or as gca_op_begin().
@@ -172,7 +184,7 @@ static int scan_between_ops(struct gca_arena *a, const struct gcarena_range *ran
 			gca_cycle_void(a, GCARENA_VOID_UNREADABLE);
 		} else if (marking) {
 			gca_worker_init(&w, a, false, 0);
-			gca_grey_conservative(&w, buf, n / 8);
+			grey_range(&w, buf, n / 8, range->kind);
 			gca_worker_fini(&w);
 		}
 		gca_op_end(a);
@@ -249,12 +261,12 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
 /* ----------------------------------------------------------------- scanning */
 
 /*
- * gca_roots_scan_range() - grey what [start, start + len) names
+ * gca_roots_scan_range() - grey what [start, start + len) of GCARENA_ROOT_@kind names
  *
  * Return: 0; 1 if a page was not there and faults are off; < 0 if the cycle
  * has become void.
  */
-int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
+int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind)
 {
 	u64 buf[GCA_BLOCK_WORDS], pos = start, end = start + len, n;
 	struct gca_arena *a = w->arena;
@@ -268,7 +280,7 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len)
 		if (err)
 			err = gca_port_copy(a, buf, pos, n);
 		if (!err) {
-			gca_grey_conservative(w, buf, n / 8);
+			grey_range(w, buf, n / 8, kind);
 			w->scanned += n;
 			pos += n;
 		} else {
@@ -299,12 +311,14 @@ static int scan_stack(struct gca_worker *w, const struct gca_mutator *m,
 
 	gca_grey_conservative(w, s->regs, s->nr_regs);
 	for (i = 0; i < s->nr_areas && !err; i++) {
-		err = gca_roots_scan_range(w, s->area[i].lo, s->area[i].hi - s->area[i].lo);
+		err = gca_roots_scan_range(w, s->area[i].lo, s->area[i].hi - s->area[i].lo,
+					   GCARENA_ROOT_STACK);
 		/* glibc puts it at the end of a stack that it has made. */
 		tls &= m->tls_lo < s->area[i].lo || m->tls_hi > s->area[i].hi;
 	}
 	if (!err && tls)
-		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo);
+		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo,
+					   GCARENA_ROOT_STACK);
 	return err;
 }
 
@@ -437,7 +451,7 @@ static int job_run(struct gca_worker *w, u32 j)
 			return err;
 		lo = max(lo, in_use);
 	}
-	return lo < hi ? gca_roots_scan_range(w, lo, hi - lo) : 0;
+	return lo < hi ? gca_roots_scan_range(w, lo, hi - lo, range->kind) : 0;
 }
 
 /*
@@ -519,7 +533,17 @@ static bool job_claim(struct gca_arena *a, u32 *j)
 	return false;
 }
 
-/** gca_roots_mark() - do root jobs until none is left.  Return: false if told to give up */
+static bool slice_over(const struct gca_worker *w)
+{
+	return w->slice_end && (gca_port_now() >= w->slice_end ||
+				(w->mode == GCA_MARK_IDLE && gca_port_contended()));
+}
+
+/*
+ * gca_roots_mark() - do root jobs until none is left
+ *
+ * Return: false if told to give up, or the slice is over.
+ */
 bool gca_roots_mark(struct gca_worker *w)
 {
 	struct gca_arena *a = w->arena;
@@ -527,7 +551,7 @@ bool gca_roots_mark(struct gca_worker *w)
 
 	while (job_claim(a, &j)) {
 		job_finish(a, j, job_run(w, j));
-		if (gca_give_up(a))
+		if (gca_give_up(a) || slice_over(w))
 			return false;
 	}
 	return true;
@@ -706,8 +730,8 @@ int gca_roots_prepare(struct gca_arena *a)
 /* gca_roots_open() - in a stop, before roots are marked: may stacks, or barriered ranges? */
 void gca_roots_open(struct gca_arena *a, bool stacks, bool barriered)
 {
-	WRITE_ONCE(a->ranges_open, barriered || !a->cycle_roots ? a->nr_range_jobs :
-							     a->cycle_roots->jobs_early);
+	barriered |= a->roots_at_once || !a->cycle_roots;
+	WRITE_ONCE(a->ranges_open, barriered ? a->nr_range_jobs : a->cycle_roots->jobs_early);
 	WRITE_ONCE(a->stacks_lazy, false);
 	WRITE_ONCE(a->stacks_open, stacks);
 	atomic_set(&a->next_stack, a->nr_range_jobs);

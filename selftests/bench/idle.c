@@ -2,11 +2,12 @@
 /*
  * idle.c: what does marking on idle processors bring, and what does it cost others?
  *
- * Usage: idle-gcarena SECONDS MIB
+ * Usage: idle-gcarena SECONDS MIB [busy]
  *
  * A program with MIB of live objects allocates for 4 ms and sleeps for 4 ms, in turn, so its
  * processors are idle for a part of the time; another thread of it wakes up each
- * millisecond and notes how late it is.  Reports what was marked in which mode, how much of
+ * millisecond and notes how late it is.  With "busy" a further thread a processor counts up
+ * and leaves nothing idle; how far it comes is reported.  Reports what was marked in which mode, how much of
  * the time in which nobody wanted a processor went into marking, and context switches and
  * wake-ups of the kernel's workers.  The kernel's parameter idle says how: off, plain, hook.
  */
@@ -49,6 +50,21 @@ static void *periodic(void *arg)
 		if (at > due + PERIOD_NS)
 			due = at;
 	}
+	return NULL;
+}
+
+/* Each on a line of its own. */
+static struct counter {
+	volatile uint64_t n;
+	char pad[56];
+} counter[64];
+
+static void *counts(void *arg)
+{
+	struct counter *c = arg;
+
+	while (!done)
+		c->n++;
 	return NULL;
 }
 
@@ -127,7 +143,8 @@ int main(int argc, char **argv)
 	size_t n = (size_t)(argc > 2 ? atoi(argv[2]) : 32) * (1 << 20) / OBJECT;
 	struct gca_arena *a;
 	struct gca_mutator *m;
-	uint64_t began, end, burst, bursts = 0, objects = 0;
+	int busy = argc > 3 ? (int)sysconf(_SC_NPROCESSORS_ONLN) : 0;
+	uint64_t began, end, burst, objects = 0, counted = 0;
 	struct gca_stats before, after;
 	struct seen s, t;
 	void **keep;
@@ -142,6 +159,8 @@ int main(int argc, char **argv)
 		gca_store(m, &keep[i], heap_must(gca_alloc_conservative(m, OBJECT), "no memory"));
 	gca_collect(a, 0);
 	pthread_create(&thread, NULL, periodic, NULL);
+	for (int i = 0; i < busy && i < 64; i++)
+		pthread_create(&(pthread_t){ 0 }, NULL, counts, &counter[i]);
 	gca_stats(a, &before);
 	s = look();
 	began = now_ns();
@@ -152,12 +171,13 @@ int main(int argc, char **argv)
 				heap_must(gca_alloc_conservative(m, OBJECT), "no memory");
 			objects += 100;
 		}
-		bursts++;
 		sleep_until(now_ns() + BURST_NS);
 	}
 	t = look();
 	end = now_ns();
 	gca_stats(a, &after);
+	for (int i = 0; i < 64; i++)
+		counted += counter[i].n;
 	done = 1;
 	pthread_join(thread, NULL);
 	gca_keep_alive(keep);
@@ -167,12 +187,12 @@ int main(int argc, char **argv)
 	       " fractional_ns=%" PRIu64 " idle_ns=%" PRIu64 " assist_ns=%" PRIu64 " kicks=%" PRIu64
 	       " yields=%" PRIu64 " raised=%" PRIu64 " voluntary=%" PRIu64 " involuntary=%" PRIu64
 	       " wakeups=%" PRIu64 " machine_idle_ns=%" PRIu64 " late50=%" PRIu64 " late99=%" PRIu64
-	       " late999=%" PRIu64 " late_max=%" PRIu64 " goal=%" PRIu64 "\n",
+	       " late999=%" PRIu64 " late_max=%" PRIu64 " counted=%" PRIu64 "\n",
 	       (double)(end - began) / 1e9, GREW(cycles), objects, GREW(worker_ns),
 	       GREW(fractional_ns), GREW(idle_ns), GREW(assist_ns), GREW(idle_kicks),
 	       GREW(idle_yields), GREW(idle_raised), t.voluntary - s.voluntary,
 	       t.involuntary - s.involuntary, t.wakeups - s.wakeups, t.idle_ns - s.idle_ns,
 	       late[ticks / 2], late[ticks / 100 * 99], late[ticks - 1 - ticks / 1000],
-	       late[ticks - 1], after.goal_bytes);
+	       late[ticks - 1], counted);
 	return 0;
 }

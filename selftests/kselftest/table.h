@@ -39,7 +39,8 @@ static const struct command {
 } commands[] = {
 #define C(n, N, known, how, reserved) { #N, GCARENA_IOC_##N, sizeof(struct gcarena_##n), known, how, reserved }
 	C(info, INFO, 0, ANY_STATE, -1),
-	C(create, CREATE, GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK, ANY_STATE, -1),
+	C(create, CREATE, GCARENA_CREATE_SIGNAL | GCARENA_CREATE_TASKWORK |
+	  GCARENA_CREATE_INSERTION, ANY_STATE, -1),
 	C(attach, ATTACH, GCARENA_ATTACH_COUNTER, WANTS_MAPS, -1),
 	C(detach, DETACH, 0, 0, offsetof(struct gcarena_detach, __reserved)),
 	C(refill, REFILL, 0, 0, offsetof(struct gcarena_refill, __reserved)),

@@ -90,6 +90,7 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 		goto out;
 	p->arena.concurrent = true;
 	p->arena.insertion = create->flags & GCARENA_CREATE_INSERTION;
+	p->arena.roots_at_once = !gca_port_reads();
 	gca_arena_map(&p->arena, (u64)(uintptr_t)space->heap);
 	control->engine = GCARENA_ENGINE_SIGNAL;
 	err = gca_crew_start(p);

@@ -112,15 +112,15 @@ static int gca_turn(struct gca_process *p, struct gca_hand *h)
 }
 
 /*
- * How many may work beside the coordinator?  While the world runs at least one processor is
- * left to it: they are found out too late, and a thread that allocates would wait for them.
+ * How many may work beside the coordinator?  While the world runs a processor is left to
+ * it: they are found out too late, and a thread that allocates would wait for them.
  * p->lock is held.
  */
 static unsigned int gca_helpers(const struct gca_process *p)
 {
-	unsigned int most = READ_ONCE(p->stopped) ? p->nr_workers : max(p->nr_workers, 1U) - 1;
+	unsigned int cpus = max(READ_ONCE(p->arena.processors), 2U);
 
-	return min(p->want, most);
+	return READ_ONCE(p->stopped) ? p->want : min(p->want, cpus - 2);
 }
 
 static void *gca_worker(void *arg)
@@ -238,14 +238,11 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 		pthread_mutex_lock(&p->lock);
 		/* Busy, or a thread that scans its own stack, whom nothing tells us of. */
 		if (did <= 0)
-			gca_wait(p, &p->idle, did ? h->turn.wait :
-				 p->busy ? GCA_LOOK_UP : GCA_LOOK_AGAIN);
+			gca_wait(p, &p->idle, !p->busy && !gca_work_there(a) ? GCA_LOOK_AGAIN :
+				 did ? h->turn.wait : GCA_LOOK_UP);
 		pthread_mutex_unlock(&p->lock);
 	}
-	/*
-	 * In a void cycle, too: nobody reads what a thread that runs again may unmap.
-	 * They look up soon.
-	 */
+	/* In a void cycle, too: they look up soon. */
 	pthread_mutex_lock(&p->lock);
 	WRITE_ONCE(p->working, false);
 	while (p->busy)

@@ -186,6 +186,15 @@ GCA_WEAK int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes
 	return err;
 }
 
+/* gca_port_reads() - can memory be read that may not be there?  A sandbox may forbid it. */
+bool gca_port_reads(void)
+{
+	u64 word = 0, got = 1;
+	struct iovec to = { &got, sizeof(got) }, from = { &word, sizeof(word) };
+
+	return syscall(SYS_process_vm_readv, getpid(), &to, 1UL, &from, 1UL, 0UL) == sizeof(got);
+}
+
 static _Thread_local struct gca_page *gca_my_page __attribute__((__tls_model__("initial-exec")));
 
 /** gca_port_page() - a buffer for the calling thread, which is to read roots in stops */
@@ -203,8 +212,8 @@ void gca_port_page_forget(void)
 
 /*
  * Roots: a range may be gone, because a thread that is not attached unloads a library,
- * even while it is read.  Some pages a system call, for those who read whole ranges in a
- * stop.
+ * even while it is read.  Some pages a system call, for those who read whole ranges: what
+ * has been read since the last stop is no older than the snapshot.
  */
 GCA_WEAK int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 {
@@ -213,7 +222,7 @@ GCA_WEAK int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size
 	u64 start = src & ~4095ULL;
 	int err = 0;
 
-	if (!p || !page || !READ_ONCE(p->stopped))
+	if (!p || !page)
 		return copy(a, dst, src, bytes);
 	if (page->stop != p->nr_stops || start - page->start >= page->n) {
 		page->stop = p->nr_stops;

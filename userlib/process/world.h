@@ -161,6 +161,7 @@ struct gca_process {
 
 /* port.c */
 int gca_gettid(void);
+bool gca_port_reads(void);
 bool gca_mapping_of(u64 addr, u64 *lo, u64 *hi);
 void gca_port_page(struct gca_page *page);
 void gca_port_page_forget(void);
