@@ -138,7 +138,9 @@ bool gca_idle_withdraw(struct gca_offer *o)
 /* gca_idle_alone() - does nobody else want the caller's processor, which may be used? */
 bool gca_idle_alone(void)
 {
-	return READ_ONCE(raw_cpu_ptr(&gca_idle_cpu)->ours) && !need_resched() && single_task_running();
+	bool ours = READ_ONCE(raw_cpu_ptr(&gca_idle_cpu)->ours);
+
+	return ours && !need_resched() && single_task_running();
 }
 
 /*
@@ -150,6 +152,7 @@ int gca_idle_get(void)
 {
 	unsigned int cpu;
 	int ret = 0;
+	bool ours;
 
 	mutex_lock(&gca_idle_mutex);
 	if (!gca_probing) {
@@ -158,8 +161,8 @@ int gca_idle_get(void)
 
 			c->work = IRQ_WORK_INIT_HARD(gca_idle_take);
 			WRITE_ONCE(c->idle, false);
-			WRITE_ONCE(c->ours, housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) &&
-					    !tick_nohz_full_cpu(cpu));
+			ours = housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) && !tick_nohz_full_cpu(cpu);
+			WRITE_ONCE(c->ours, ours);
 		}
 		ret = register_trace_cpu_idle(gca_idle_probe, NULL);
 		gca_probing = !ret;

@@ -18,9 +18,9 @@
  * already, by the thread.
  *
  * Job numbers of ranges are base indices: range r has jobs first_job[r] ..
- * first_job[r + 1] - 1; barriered ranges come last.  The set of ranges is immutable and replaced as a whole,
- * so a cycle keeps working on the set it began with while the program adds and
- * removes.
+ * first_job[r + 1] - 1; barriered ranges come last.  The set of ranges is immutable and
+ * replaced as a whole, so a cycle keeps working on the set it began with while the program
+ * adds and removes.
  *
  * A stack that is parked is scanned from where its last word says.
  *
@@ -37,10 +37,11 @@
 static int range_cmp(const void *x, const void *y)
 {
 	const struct gcarena_range *a = x, *b = y;
-	bool later = a->kind == GCARENA_ROOT_BARRIERED;
+	bool late_a = a->kind == GCARENA_ROOT_BARRIERED;
+	bool late_b = b->kind == GCARENA_ROOT_BARRIERED;
 
-	if (later != (b->kind == GCARENA_ROOT_BARRIERED))
-		return later ? 1 : -1;
+	if (late_a != late_b)
+		return late_a ? 1 : -1;
 	if (a->start != b->start)
 		return a->start < b->start ? -1 : 1;
 	if (a->len != b->len)
