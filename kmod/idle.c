@@ -161,7 +161,8 @@ int gca_idle_get(void)
 
 			c->work = IRQ_WORK_INIT_HARD(gca_idle_take);
 			WRITE_ONCE(c->idle, false);
-			ours = housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) && !tick_nohz_full_cpu(cpu);
+			ours = housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) &&
+			       !tick_nohz_full_cpu(cpu);
 			WRITE_ONCE(c->ours, ours);
 		}
 		ret = register_trace_cpu_idle(gca_idle_probe, NULL);
