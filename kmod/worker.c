@@ -14,8 +14,8 @@
  * Whether it may, and in which mode, it asks the core each time (core/modes.c).  In mode
  * idle it is SCHED_IDLE, and goes to sleep when somebody else wants its processor, until
  * one is idle (idle.c), or its share of the time has come.  Between slices it has no work
- * in hand.  Who loses its processor inside a slice has: when nothing else is left to do,
- * the coordinator makes it an ordinary thread again.
+ * in hand.  Who loses its processor inside a slice has: the coordinator looks for such
+ * ones, and makes them ordinary threads again.
  *
  * Attaching a thread to cgroups can make every fork on the machine wait: creation
  * and attach go one at a time (crew_mutex) and at a bounded rate (attach_rate); who is
@@ -566,7 +566,7 @@ void gca_crew_look(struct gca_process *p)
 /** gca_crew_end() - the process's last arena has died; nothing is held */
 void gca_crew_end(struct gca_process *p)
 {
-	p->in_cycle = false;
+	WRITE_ONCE(p->in_cycle, false);
 	gca_crew_dismiss(p);
 	if (p->hook)
 		gca_idle_put();

@@ -73,7 +73,6 @@ u64 gca_modes_wait(u32 fraction, u64 had, u64 elapsed, bool going_on)
 void gca_modes_begin(struct gca_arena *a)
 {
 	struct gca_modes *m = &a->modes;
-
 	u32 dedicated, fraction;
 
 	gca_modes_share(max(READ_ONCE(a->processors), 1U), &dedicated, &fraction);
