@@ -175,8 +175,9 @@ TEST(create_and_attach_leave_nothing_on_efault)
 {
 	union arg *ro = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct gcarena_create cr;
-	long arenas = gct_arenas();
 	struct raw r = { .fd = raw_open() };
+	/* An earlier test's may be on its way out yet. */
+	long arenas = gct_arenas_become(0) ? 0 : -1;
 
 	ASSERT_GE(r.fd, 0);
 	good(&commands[1], &r, ro);
