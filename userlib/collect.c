@@ -48,7 +48,8 @@ static double mb(uint64_t bytes)
 
 /*
  * gcarena 3 @1.234s 2%: 0.051 ms stop, 1.9+0.2 ms mark+sweep, 4->5->2 MB, 5 MB goal, ...
- * The style of Go's gctrace: heap in spans before, after, and what was live.
+ * The style of Go's gctrace: heap in spans before, after, and what was live.  In brackets
+ * assists, and workers by mode: assist/dedicated+fractional/idle.
  */
 static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 {
@@ -56,6 +57,8 @@ static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 	uint64_t marked = now->mark_ns[0] + now->mark_ns[1] + now->worker_ns, t = gcl_now();
 	uint64_t marked_before = old->mark_ns[0] + old->mark_ns[1] + old->worker_ns;
 	uint64_t begun = __atomic_load_n(&a->trace_begun, __ATOMIC_RELAXED);
+	uint64_t fractional = now->fractional_ns - old->fractional_ns;
+	uint64_t idle = now->idle_ns - old->idle_ns;
 	bool voided = now->voided != old->voided;
 	char stops[160] = "";
 
@@ -66,11 +69,13 @@ static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 			 ms(now->stop_ns_p99), ms(now->hold_ns_max),
 			 (unsigned long long)now->postponed, (unsigned long long)now->threads,
 			 (unsigned long long)now->workers);
-	gcl_say("gcarena %llu @%.3fs %.0f%%: %.3f ms stop, %.3f+%.3f ms mark+sweep, %.3f ms in all, %.1f->%.1f MB heap, %.1f MB live, %.1f MB goal, %.2f MB roots, %llu objects, %.2f MB metadata%s%s%s, %s",
+	gcl_say("gcarena %llu @%.3fs %.0f%%: %.3f ms stop, %.3f+%.3f ms mark+sweep (%.3f/%.3f+%.3f/%.3f), %.3f ms in all, %.1f->%.1f MB heap, %.1f MB live, %.1f MB goal, %.2f MB roots, %llu objects, %.2f MB metadata%s%s%s, %s",
 		(unsigned long long)now->cycles, (double)(t - a->opened) / 1e9,
 		100.0 * (double)(marked + now->sweep_ns) / (double)(t - a->opened + 1),
 		ms(now->stop_ns_total - old->stop_ns_total), ms(marked - marked_before),
-		ms(now->sweep_ns - old->sweep_ns), begun ? ms(t - begun) : 0.0,
+		ms(now->sweep_ns - old->sweep_ns), ms(now->assist_ns - old->assist_ns),
+		ms(now->worker_ns - old->worker_ns - fractional - idle), ms(fractional), ms(idle),
+		begun ? ms(t - begun) : 0.0,
 		mb(__atomic_load_n(&a->trace_heap, __ATOMIC_RELAXED)), mb(now->heap),
 		mb(now->live), mb(now->goal), mb(now->root_bytes),
 		(unsigned long long)(now->marked_objects - old->marked_objects),
