@@ -18,7 +18,8 @@
  * of it.  A worker keeps no mode but asks each time; who is dedicated asks again at
  * once and mostly gets the same answer.
  *
- * In a stop none of this holds: all who can work do.  Nothing here sleeps, or knows what a
+ * In a stop none of this holds, nor when the heap has grown beyond its goal, which goes
+ * before the share of the machine: all who can work do.  Nothing here sleeps, or knows what a
  * processor is: the port counts them, and says when one is idle.
  */
 #include "cycle.h"
@@ -127,6 +128,8 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 	t->began = gca_port_now();
 	t->mode = GCA_MARK_DEDICATED;
 	if (!smp_load_acquire(&m->limited))	/* pairs with gca_modes_begin() */
+		return true;
+	if ((u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal))
 		return true;
 	if (claim(t, &m->nr_dedicated, READ_ONCE(m->dedicated), GCA_MARK_DEDICATED))
 		return true;
