@@ -126,9 +126,15 @@ static void one_store(void *volatile *slot, void (*wait)(void), void (*resolve)(
 	}
 	/* Marking has begun, and the store has not happened: the object is ours to load. */
 	seen = !is_null(slot);
-	resolve();
-	while (storer_state != 1)
-		;
+	/*
+	 * Again and again: a fault that comes just as its page becomes writable can go to
+	 * sleep all the same, and nobody wakes it.  That is the kernel's (it looks whether
+	 * the page is writable yet, which its write protection that is gone does not make
+	 * it), and happens without us.
+	 */
+	do
+		resolve();
+	while (storer_state != 1);
 	ASSERT_TRUE(is_null(slot));
 	ASSERT_EQ(gca_collect(arena, GCA_COLLECT_UNTIL_MARKED), 0);
 	if (seen) {
