@@ -44,68 +44,57 @@ GCA_UINT_PARAM(attach_rate, gca_attach_rate, 8, 1, 1000000,
 GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,
 	       "Debug switches of new arenas: 1 checkmark, 2 buffers run out, 4 reads miss, 8 the world stops for marking (default 0)");
 
-/* What workers do beyond the share that is theirs.  For cycles yet to begin. */
-static const char *const gca_idle_name[] = {
-	[GCA_IDLE_OFF] = "off",
-	[GCA_IDLE_PLAIN] = "plain",
-	[GCA_IDLE_HOOK] = "hook",
-	NULL
+/**
+ * struct gca_names - the values of a parameter that has names for them
+ * @value: as the code has it
+ * @name: of each, NULL behind the last
+ */
+struct gca_names {
+	unsigned int *value;
+	const char *const *name;
 };
 
-unsigned int gca_idle = GCA_IDLE_HOOK;
-
-static int gca_set_idle(const char *val, const struct kernel_param *kp)
+static int gca_set_named(const char *val, const struct kernel_param *kp)
 {
-	int i = __sysfs_match_string(gca_idle_name, -1, val);
+	const struct gca_names *n = kp->arg;
+	int i = __sysfs_match_string(n->name, -1, val);
 
 	if (i < 0)
 		return i;
-	WRITE_ONCE(*(unsigned int *)kp->arg, i);
+	if (n->value == &gca_stop && i == GCARENA_ENGINE_TASKWORK && !GCA_F_TASKWORK)
+		return -EOPNOTSUPP;
+	WRITE_ONCE(*n->value, i);
 	return 0;
 }
 
-static int gca_get_idle(char *buf, const struct kernel_param *kp)
+static int gca_get_named(char *buf, const struct kernel_param *kp)
 {
-	return sysfs_emit(buf, "%s\n", gca_idle_name[READ_ONCE(*(unsigned int *)kp->arg)]);
+	const struct gca_names *n = kp->arg;
+
+	return sysfs_emit(buf, "%s\n", n->name[READ_ONCE(*n->value)]);
 }
 
-static const struct kernel_param_ops gca_ops_idle = {
-	.set = gca_set_idle,
-	.get = gca_get_idle,
+static const struct kernel_param_ops gca_ops_named = {
+	.set = gca_set_named,
+	.get = gca_get_named,
 };
-module_param_cb(idle, &gca_ops_idle, &gca_idle, 0644);
-MODULE_PARM_DESC(idle, "Marking on idle processors: off, hook (workers are woken by processors that go idle) or plain (they wait in the run queue, SCHED_IDLE) (default hook)");
+
+#define GCA_NAMED_PARAM(param, var, first, desc, ...)				\
+unsigned int var = first;							\
+static struct gca_names gca_names_##param = {					\
+	.value = &var,								\
+	.name = (const char *const []){ __VA_ARGS__, NULL },			\
+};										\
+module_param_cb(param, &gca_ops_named, &gca_names_##param, 0644);		\
+MODULE_PARM_DESC(param, desc)
+
+/* What workers do beyond the share that is theirs.  For cycles yet to begin. */
+GCA_NAMED_PARAM(idle, gca_idle, GCA_IDLE_HOOK,
+		"Marking on idle processors: off, hook (workers are woken by processors that go idle) or plain (they wait in the run queue, SCHED_IDLE) (default hook)",
+		[GCA_IDLE_OFF] = "off", [GCA_IDLE_PLAIN] = "plain", [GCA_IDLE_HOOK] = "hook");
 
 /* Which engine holds threads: by enum gcarena_engine.  For processes yet to attach. */
-static const char *const gca_stop_name[] = {
-	[GCARENA_ENGINE_NONE] = "auto",
-	[GCARENA_ENGINE_SIGNAL] = "signal",
-	[GCARENA_ENGINE_TASKWORK] = "taskwork",
-	NULL
-};
-
-unsigned int gca_stop;
-
-static int gca_set_stop(const char *val, const struct kernel_param *kp)
-{
-	int i = __sysfs_match_string(gca_stop_name, -1, val);
-
-	if (i < 0)
-		return i;
-	if (i == GCARENA_ENGINE_TASKWORK && !GCA_F_TASKWORK)
-		return -EOPNOTSUPP;
-	*(unsigned int *)kp->arg = i;
-	return 0;
-}
-
-static int gca_get_stop(char *buf, const struct kernel_param *kp)
-{
-	return sysfs_emit(buf, "%s\n", gca_stop_name[*(unsigned int *)kp->arg]);
-}
-
-static const struct kernel_param_ops gca_ops_stop = {
-	.set = gca_set_stop,
-	.get = gca_get_stop,
-};
-module_param_cb(stop, &gca_ops_stop, &gca_stop, 0644);
-MODULE_PARM_DESC(stop, "Stop engine of processes that attach from now on: auto, signal or taskwork (default auto)");
+GCA_NAMED_PARAM(stop, gca_stop, GCARENA_ENGINE_NONE,
+		"Stop engine of processes that attach from now on: auto, signal or taskwork (default auto)",
+		[GCARENA_ENGINE_NONE] = "auto", [GCARENA_ENGINE_SIGNAL] = "signal",
+		[GCARENA_ENGINE_TASKWORK] = "taskwork");

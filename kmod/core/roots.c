@@ -731,8 +731,11 @@ int gca_roots_prepare(struct gca_arena *a)
 /* gca_roots_open() - in a stop, before roots are marked: may stacks, or barriered ranges? */
 void gca_roots_open(struct gca_arena *a, bool stacks, bool barriered)
 {
-	barriered |= a->roots_at_once || !a->cycle_roots;
-	WRITE_ONCE(a->ranges_open, barriered ? a->nr_range_jobs : a->cycle_roots->jobs_early);
+	u32 open = a->nr_range_jobs;
+
+	if (open && !barriered && !a->roots_at_once)
+		open = a->cycle_roots->jobs_early;
+	WRITE_ONCE(a->ranges_open, open);
 	WRITE_ONCE(a->stacks_lazy, false);
 	WRITE_ONCE(a->stacks_open, stacks);
 	atomic_set(&a->next_stack, a->nr_range_jobs);

@@ -17,7 +17,7 @@ static void *root;
 int main(int argc, char **argv)
 {
 	unsigned int times = argc > 1 ? atoi(argv[1]) : 1000, i;
-	uint64_t *ns = heap_must(calloc(times, sizeof(*ns)), "no memory"), begun, mark;
+	uint64_t *ns = heap_scratch(times, sizeof(*ns)), begun, mark;
 
 	heap_open(true);
 	root = heap_new(heap_describe(64, 1), 64);

@@ -427,6 +427,12 @@ static inline void heap_threads(unsigned int n, void (*fn)(unsigned int nr))
 	free(t);
 }
 
+/* Memory of the benchmark itself: not on the heap, not a root. */
+static inline void *heap_scratch(size_t n, size_t size)
+{
+	return heap_must(calloc(n, size), "no memory");
+}
+
 static inline int heap_by_value(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -437,7 +443,7 @@ static inline int heap_by_value(const void *a, const void *b)
 /* @n forced cycles with what is live now, after one that is not counted. */
 static inline void heap_force(unsigned int n)
 {
-	uint64_t *ns = heap_must(calloc(n, sizeof(*ns)), "no memory"), begun;
+	uint64_t *ns = heap_scratch(n, sizeof(*ns)), begun;
 	unsigned int i;
 
 	heap_collect();

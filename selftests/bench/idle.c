@@ -7,9 +7,10 @@
  * A program with MIB of live objects allocates for 4 ms and sleeps for 4 ms, in turn, so its
  * processors are idle for a part of the time; another thread of it wakes up each
  * millisecond and notes how late it is.  With "busy" a further thread a processor counts up
- * and leaves nothing idle; how far it comes is reported.  Reports what was marked in which mode, how much of
- * the time in which nobody wanted a processor went into marking, and context switches and
- * wake-ups of the kernel's workers.  The kernel's parameter idle says how: off, plain, hook.
+ * and leaves nothing idle; how far it comes is reported.  Reports what was marked in which
+ * mode, how much of the time in which nobody wanted a processor went into marking, and
+ * context switches and wake-ups of the kernel's workers.  The kernel's parameter idle says
+ * how: off, plain, hook.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "heap.h"
+#include "proc.h"
 
 #define BURST_NS	4000000ULL
 #define PERIOD_NS	1000000ULL
@@ -70,71 +72,35 @@ static void *counts(void *arg)
 
 /** struct seen - of this process's workers, and of the machine */
 struct seen {
-	uint64_t voluntary, involuntary, wakeups;
+	struct switches workers;
 	uint64_t idle_ns;
 };
 
-static uint64_t field(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-
-	return p ? strtoull(p + strlen(key) + strspn(p + strlen(key), ": \t"), NULL, 10) : 0;
-}
-
-static size_t slurp(const char *path, char *buf, size_t room)
-{
-	FILE *f = fopen(path, "r");
-	size_t n = f ? fread(buf, 1, room - 1, f) : 0;
-
-	buf[n] = 0;
-	if (f)
-		fclose(f);
-	return n;
-}
-
 static struct seen look(void)
 {
-	static char text[65536];
-	struct seen s = { 0 };
-	char path[300], want[40];
-	struct dirent *e;
+	char path[300], want[40], *p;
 	DIR *d = opendir("/proc");
-	char *p;
+	struct seen s = { 0 };
+	struct dirent *e;
 
 	snprintf(want, sizeof(want), "gca/%d:w", getpid());
 	while (d && (e = readdir(d))) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-		slurp(path, text, sizeof(text));
-		if (strncmp(text, want, strlen(want)))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/status", e->d_name);
-		slurp(path, text, sizeof(text));
-		s.voluntary += field(text, "\nvoluntary_ctxt_switches");
-		s.involuntary += field(text, "nonvoluntary_ctxt_switches");
-		snprintf(path, sizeof(path), "/proc/%s/sched", e->d_name);
-		slurp(path, text, sizeof(text));
-		p = strstr(text, "nr_wakeups ");
-		s.wakeups += p ? strtoull(strchr(p, ':') + 1, NULL, 10) : 0;
+		if (!strncmp(proc_text(path), want, strlen(want)))
+			proc_add_switches(&s.workers, atoi(e->d_name));
 	}
 	if (d)
 		closedir(d);
 	/* cpu  user nice system idle iowait ..., in hundredths of a second */
-	slurp("/proc/stat", text, sizeof(text));
-	p = text + 3;
+	p = proc_text("/proc/stat");
+	p += strcspn(p, " ");
 	for (int i = 0; i < 3; i++)
 		strtoull(p, &p, 10);
 	s.idle_ns = strtoull(p, &p, 10) * 10000000ULL;
 	s.idle_ns += strtoull(p, &p, 10) * 10000000ULL;
 	return s;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 int main(int argc, char **argv)
@@ -153,7 +119,7 @@ int main(int argc, char **argv)
 	heap_open(false);
 	a = heap_arena;
 	m = heap_m;
-	late = heap_must(calloc(MAX_TICKS, sizeof(*late)), "no memory");
+	late = heap_scratch(MAX_TICKS, sizeof(*late));
 	keep = heap_must(gca_alloc_conservative(m, n * sizeof(*keep)), "no memory");
 	for (size_t i = 0; i < n; i++)
 		gca_store(m, &keep[i], heap_must(gca_alloc_conservative(m, OBJECT), "no memory"));
@@ -181,7 +147,7 @@ int main(int argc, char **argv)
 	done = 1;
 	pthread_join(thread, NULL);
 	gca_keep_alive(keep);
-	qsort(late, ticks, sizeof(*late), by_size);
+	qsort(late, ticks, sizeof(*late), heap_by_value);
 #define GREW(x)	(after.x - before.x)
 	printf("seconds=%.3f cycles=%" PRIu64 " objects=%" PRIu64 " worker_ns=%" PRIu64
 	       " fractional_ns=%" PRIu64 " idle_ns=%" PRIu64 " assist_ns=%" PRIu64 " kicks=%" PRIu64
@@ -190,8 +156,9 @@ int main(int argc, char **argv)
 	       " late999=%" PRIu64 " late_max=%" PRIu64 " counted=%" PRIu64 "\n",
 	       (double)(end - began) / 1e9, GREW(cycles), objects, GREW(worker_ns),
 	       GREW(fractional_ns), GREW(idle_ns), GREW(assist_ns), GREW(idle_kicks),
-	       GREW(idle_yields), GREW(idle_raised), t.voluntary - s.voluntary,
-	       t.involuntary - s.involuntary, t.wakeups - s.wakeups, t.idle_ns - s.idle_ns,
+	       GREW(idle_yields), GREW(idle_raised), t.workers.voluntary - s.workers.voluntary,
+	       t.workers.involuntary - s.workers.involuntary,
+	       t.workers.wakeups - s.workers.wakeups, t.idle_ns - s.idle_ns,
 	       late[ticks / 2], late[ticks / 100 * 99], late[ticks - 1 - ticks / 1000],
 	       late[ticks - 1], counted);
 	return 0;

@@ -48,16 +48,10 @@ static struct object *object(uint64_t id)
 	return o;
 }
 
-/* Memory of the benchmark itself: not on a heap, not a root. */
-static void *scratch(size_t bytes)
-{
-	return heap_must(calloc(1, bytes), "no memory");
-}
-
 static uint64_t reachable(struct object **all, uint64_t n)
 {
-	uint8_t *seen = scratch(n);
-	uint64_t *stack = scratch(n * sizeof(*stack)), sp = 0, count = 0;
+	uint8_t *seen = heap_scratch(n, 1);
+	uint64_t *stack = heap_scratch(n, sizeof(*stack)), sp = 0, count = 0;
 	unsigned int i;
 
 	seen[0] = 1;
@@ -80,7 +74,7 @@ static uint64_t reachable(struct object **all, uint64_t n)
 
 static uint64_t build_random(uint64_t n)
 {
-	struct object **all = scratch(n * sizeof(*all));
+	struct object **all = heap_scratch(n, sizeof(*all));
 	uint64_t rng = 1, i, count;
 	unsigned int j;
 
@@ -110,7 +104,7 @@ static struct object *build_tree(uint64_t n)
 
 static uint64_t build_list(uint64_t n, bool shuffle)
 {
-	struct object **all = scratch(n * sizeof(*all)), *o;
+	struct object **all = heap_scratch(n, sizeof(*all)), *o;
 	uint64_t rng = 2, i, j;
 
 	for (i = 0; i < n; i++)

@@ -32,12 +32,12 @@
 #include <unistd.h>
 
 #include "heap.h"
+#include "proc.h"
 
 #define MAX_THREADS	4096
 #define FILES		(2 * MAX_THREADS + 64)
 #define MAX_STOPS	10000
 #define STACK		(256 << 10)
-#define TEXT		65536
 #define CALM		100000		/* us until all threads do what they are to do */
 
 enum state { RUN, READ, POLL };
@@ -50,7 +50,8 @@ struct series {
 
 /** struct counts - what has happened so far to the threads, and to the machine */
 struct counts {
-	uint64_t voluntary, involuntary, wakeups, interrupts;
+	struct switches threads;
+	uint64_t interrupts;
 };
 
 /* Memory of malloc(), as the series: in bss all of it would be scanned in each stop. */
@@ -69,15 +70,10 @@ static int done;
 static struct series stop, second, hold, release, cycle;
 static uint64_t postponed;
 
-static void *scratch(size_t n, size_t size)
-{
-	return heap_must(calloc(n, size), "no memory");
-}
-
 static void add(struct series *s, uint64_t ns)
 {
 	if (!s->ns)
-		s->ns = scratch(MAX_STOPS, sizeof(*s->ns));
+		s->ns = heap_scratch(MAX_STOPS, sizeof(*s->ns));
 	if (s->n < MAX_STOPS)
 		s->ns[s->n++] = ns;
 }
@@ -307,43 +303,10 @@ static const char *engine(void)
 
 /* -------------------------------------------------------------------- the counts */
 
-/* The number that follows @key in @text; 0 if it is not there. */
-static uint64_t number_after(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-
-	if (!p)
-		return 0;
-	p += strlen(key);
-	p += strspn(p, " \t:");
-	return strtoull(p, NULL, 10);
-}
-
-static char *slurp(const char *path)
-{
-	static char *text;
-	int fd = open(path, O_RDONLY);
-	size_t n = 0;
-	ssize_t got;
-
-	if (!text)
-		text = scratch(TEXT, 1);
-	while (fd >= 0 && n + 1 < TEXT) {
-		got = read(fd, text + n, TEXT - 1 - n);
-		if (got <= 0)
-			break;
-		n += got;
-	}
-	if (fd >= 0)
-		close(fd);
-	text[n] = '\0';
-	return text;
-}
-
 /* Rescheduling, function calls: of all processors together. */
 static uint64_t interrupts(void)
 {
-	char *line = slurp("/proc/interrupts"), *p, *end;
+	char *line = proc_text("/proc/interrupts"), *p, *end;
 	uint64_t sum = 0, n;
 
 	for (; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
@@ -360,18 +323,11 @@ static uint64_t interrupts(void)
 static struct counts count(void)
 {
 	struct counts c = { .interrupts = interrupts() };
-	char path[64], *text;
 	unsigned int i;
 
 	setpriority(PRIO_PROCESS, gettid(), -20);
-	for (i = 0; i < threads; i++) {
-		snprintf(path, sizeof(path), "/proc/self/task/%d/status", worker[i].tid);
-		text = slurp(path);
-		c.involuntary += number_after(text, "nonvoluntary_ctxt_switches:");
-		c.voluntary += number_after(text, "\nvoluntary_ctxt_switches:");
-		snprintf(path, sizeof(path), "/proc/self/task/%d/sched", worker[i].tid);
-		c.wakeups += number_after(slurp(path), "nr_wakeups ");
-	}
+	for (i = 0; i < threads; i++)
+		proc_add_switches(&c.threads, worker[i].tid);
 	setpriority(PRIO_PROCESS, gettid(), 0);
 	return c;
 }
@@ -385,8 +341,9 @@ static void print_counts(const struct counts *a, const struct counts *b, const s
 		eintr += worker[i].eintr;
 	printf(" voluntary=%" PRIu64 " involuntary=%" PRIu64 " wakeups=%" PRIu64
 	       " interrupts=%" PRIu64 " eintr=%" PRIu64,
-	       b->voluntary - a->voluntary, b->involuntary - a->involuntary,
-	       b->wakeups - a->wakeups, now->interrupts - a->interrupts, eintr);
+	       b->threads.voluntary - a->threads.voluntary,
+	       b->threads.involuntary - a->threads.involuntary,
+	       b->threads.wakeups - a->threads.wakeups, now->interrupts - a->interrupts, eintr);
 }
 
 int main(int argc, char **argv)
@@ -403,7 +360,7 @@ int main(int argc, char **argv)
 	state = !strcmp(what, "run") ? RUN : !strcmp(what, "poll") ? POLL : READ;
 	if (!threads || threads > MAX_THREADS)
 		return 2;
-	worker = scratch(threads, sizeof(*worker));
+	worker = heap_scratch(threads, sizeof(*worker));
 	setrlimit(RLIMIT_NOFILE, &files);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK);

@@ -57,6 +57,11 @@ static inline struct crew *crew_wanted(void)
 	return s;
 }
 
+static inline int crew_cpus(void)
+{
+	return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 /* ------------------------------------------------------------------ as ps sees them */
 
 /*

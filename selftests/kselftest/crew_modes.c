@@ -11,11 +11,6 @@
 
 #define LONG	120000		/* objects: a while, for one worker */
 
-static int cpus(void)
-{
-	return (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
 static void idle_param(const char *value)
 {
 	ASSERT_EQ(gct_file_write(gct_param_path("idle"), value), 0);
@@ -43,12 +38,36 @@ static pid_t hog(int cpu, bool always)
 	}
 }
 
-static void hogs_end(const pid_t *pid, int n)
+#define HOGS	64
+
+static pid_t hogs[HOGS];
+static int nr_hogs;
+
+/* One on each processor, but for the last @but. */
+static void hogs_begin(bool always, int but)
 {
-	for (int i = 0; i < n; i++) {
-		EXPECT_EQ(kill(pid[i], SIGKILL), 0);
-		EXPECT_EQ(waitpid(pid[i], NULL, 0), pid[i]);
+	nr_hogs = crew_cpus() - but < HOGS ? crew_cpus() - but : HOGS;
+	for (int i = 0; i < nr_hogs; i++)
+		hogs[i] = hog(i, always);
+}
+
+static void hogs_end(void)
+{
+	for (int i = 0; i < nr_hogs; i++) {
+		EXPECT_EQ(kill(hogs[i], SIGKILL), 0);
+		EXPECT_EQ(waitpid(hogs[i], NULL, 0), hogs[i]);
 	}
+}
+
+/* An owner whose cycles take a while, and that makes none before it is told to. */
+static struct crew *slow_owner(pid_t *pid)
+{
+	struct crew *s = crew_wanted();
+
+	s->go = 0;
+	s->length = LONG;
+	*pid = crew_new(s);
+	return s;
 }
 
 /*
@@ -57,22 +76,20 @@ static void hogs_end(const pid_t *pid, int n)
  */
 TEST_F(machine, a_quarter_without_idle_time)
 {
-	struct crew *s = crew_wanted();
+	struct crew *s;
 	pid_t pid;
 
 	idle_param("off");
-	s->go = 0;
-	s->length = LONG;
-	pid = crew_new(s);
+	s = slow_owner(&pid);
 	ASSERT_TRUE(crew_collects(s, 6));
-	gct_note("# %d processors: %llu us dedicated, %llu us fractional", cpus(),
+	gct_note("# %d processors: %llu us dedicated, %llu us fractional", crew_cpus(),
 		 (unsigned long long)(s->st.worker_ns - s->st.fractional_ns) / 1000,
 		 (unsigned long long)s->st.fractional_ns / 1000);
 	EXPECT_EQ(s->st.idle_ns, 0);
 	EXPECT_EQ(s->st.idle_kicks + s->st.idle_yields, 0);
-	if (cpus() < 4 || cpus() == 6)
+	if (crew_cpus() < 4 || crew_cpus() == 6)
 		EXPECT_GT(s->st.fractional_ns, s->st.worker_ns / 2);
-	else if (cpus() == 4)
+	else if (crew_cpus() == 4)
 		EXPECT_EQ(s->st.fractional_ns, 0);
 	crew_end(pid, s);
 	idle_param("hook");
@@ -84,13 +101,11 @@ TEST_F(machine, idle_time_is_used)
 	static const char *const how[] = { "plain", "hook" };
 
 	for (int i = 0; i < 2; i++) {
-		struct crew *s = crew_wanted();
+		struct crew *s;
 		pid_t pid;
 
 		idle_param(how[i]);
-		s->go = 0;
-		s->length = LONG;
-		pid = crew_new(s);
+		s = slow_owner(&pid);
 		ASSERT_TRUE(crew_collects(s, 4));
 		EXPECT_GT(s->st.idle_ns, 0);
 		EXPECT_LE(s->st.idle_ns + s->st.fractional_ns, s->st.worker_ns);
@@ -107,15 +122,11 @@ TEST_F(machine, idle_time_is_used)
 TEST_F(machine, woken_by_idle_processors)
 {
 	uint64_t end = gct_now_ms() + 30000ULL * (uint64_t)gct_slow();
-	struct crew *s = crew_wanted();
-	pid_t pid, other[64];
-	int n = cpus() < 64 ? cpus() : 64;
+	struct crew *s;
+	pid_t pid;
 
-	s->go = 0;
-	s->length = LONG;
-	pid = crew_new(s);
-	for (int i = 0; i < n; i++)
-		other[i] = hog(i, false);
+	s = slow_owner(&pid);
+	hogs_begin(false, 0);
 	do {
 		ASSERT_TRUE(crew_collects(s, 2));
 	} while (!s->st.idle_kicks && gct_now_ms() < end);
@@ -124,7 +135,7 @@ TEST_F(machine, woken_by_idle_processors)
 		 s->cycles);
 	EXPECT_GT(s->st.idle_yields, 0);
 	EXPECT_GT(s->st.idle_kicks, 0);
-	hogs_end(other, n);
+	hogs_end();
 	crew_end(pid, s);
 }
 
@@ -146,24 +157,19 @@ TEST_F(machine, nothing_is_idle)
 {
 	static const char *const how[] = { "plain", "hook", "off" };
 	uint64_t end = gct_now_ms() + 30000ULL * (uint64_t)gct_slow();
-	pid_t pid, other[64];
-	int n = cpus() < 64 ? cpus() : 64;
+	struct crew *s;
+	pid_t pid;
 
 	for (int i = 0; i < 3; i++) {
-		struct crew *s = crew_wanted();
-
 		idle_param(how[i]);
-		s->go = 0;
-		s->length = LONG;
-		pid = crew_new(s);
-		for (int k = 0; k < n; k++)
-			other[k] = hog(k, true);
+		s = slow_owner(&pid);
+		hogs_begin(true, 0);
 		do {
 			ASSERT_TRUE(crew_collects(s, 2));
 		} while (!i && preempts() && !s->st.idle_raised && gct_now_ms() < end);
 		if (!i && preempts())
 			EXPECT_GT(s->st.idle_raised, 0);
-		hogs_end(other, n);
+		hogs_end();
 		crew_end(pid, s);
 	}
 	idle_param("hook");
@@ -199,24 +205,20 @@ TEST_F(machine, idle_changes_while_cycles_run)
  */
 TEST_F(machine, isolated_processors_are_left_alone)
 {
-	struct crew *s = crew_wanted();
 	char isolated[20] = "", last[20];
-	pid_t pid, other[64];
-	int n = cpus() - 1 < 64 ? cpus() - 1 : 64;
+	struct crew *s;
+	pid_t pid;
 
 	crew_line("/sys/devices/system/cpu/isolated", "", isolated, sizeof(isolated));
-	snprintf(last, sizeof(last), "%d", n);
+	snprintf(last, sizeof(last), "%d", crew_cpus() - 1);
 	if (strcmp(isolated, last))
 		SKIP("no isolated processor");
-	s->go = 0;
-	s->length = LONG;
-	pid = crew_new(s);
-	for (int k = 0; k < n; k++)
-		other[k] = hog(k, true);
+	s = slow_owner(&pid);
+	hogs_begin(true, 1);
 	ASSERT_TRUE(crew_collects(s, 4));
 	EXPECT_EQ(s->st.idle_ns, 0);
 	EXPECT_EQ(s->st.idle_kicks, 0);
-	hogs_end(other, n);
+	hogs_end();
 	/* Others may. */
 	ASSERT_TRUE(crew_collects(s, 4));
 	EXPECT_GT(s->st.idle_ns, 0);
@@ -266,13 +268,12 @@ TEST_F(machine, unloaded_under_stress)
 {
 	const char *module = getenv("GCT_MODULE");
 	unsigned long rounds = gct_scale(20);
-	pid_t other[64], pid;
-	int n = cpus() < 64 ? cpus() : 64, status;
+	int status;
+	pid_t pid;
 
 	if (!module)
 		SKIP("no GCT_MODULE");
-	for (int i = 0; i < n; i++)
-		other[i] = hog(i, false);
+	hogs_begin(false, 0);
 	for (unsigned long i = 0; i < rounds; i++) {
 		struct crew *s = crew_wanted();
 
@@ -289,7 +290,7 @@ TEST_F(machine, unloaded_under_stress)
 		munmap(s, sizeof(*s));
 		reload(module);
 	}
-	hogs_end(other, n);
+	hogs_end();
 	EXPECT_EQ(self->arenas, 0);
 }
 

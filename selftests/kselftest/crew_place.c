@@ -14,11 +14,6 @@ static bool group_wanted(void)
 	return crew_group_new(CREW_GROUP);
 }
 
-static int cpus(void)
-{
-	return (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
 /* Is worker @w in @group?  While it is made it is where kernel threads begin, and asleep. */
 static bool worker_in(pid_t w, const char *group)
 {
@@ -51,7 +46,7 @@ TEST_F(machine, named_and_in_the_owners_cgroup)
 	n = crew_list(pid, w, WORKERS, &coordinator);
 	EXPECT_TRUE(coordinator);
 	EXPECT_GE(n, 1);
-	EXPECT_LE(n, cpus());
+	EXPECT_LE(n, crew_cpus());
 	EXPECT_EQ(n, s->st.workers);
 	/* Only workers work in the owner's name: their threads are all that is in there. */
 	EXPECT_TRUE(crew_says(coordinator, "cgroup", "0::", "/"));
@@ -172,7 +167,7 @@ TEST_F(machine, confined_by_a_cpuset)
 	pid_t pid, w[WORKERS];
 	int n;
 
-	if (cpus() < 2)
+	if (crew_cpus() < 2)
 		SKIP("one processor");
 	if (!group_wanted() || crew_group_write(CREW_GROUP, "cpuset.cpus", "0"))
 		SKIP("no cgroup with a cpuset");
@@ -356,9 +351,9 @@ TEST_F(machine, workers_1)
 	EXPECT_EQ(s->st.workers, 1);
 	param_end(&p);
 	/* And as many as there are processors, without it. */
-	for (int i = 0; i < 200 && crew_list(pid, NULL, 0, NULL) < 2 && cpus() > 1; i++)
+	for (int i = 0; i < 200 && crew_list(pid, NULL, 0, NULL) < 2 && crew_cpus() > 1; i++)
 		EXPECT_TRUE(crew_collects(s, 1));
-	EXPECT_EQ(crew_list(pid, NULL, 0, NULL), cpus() < 2 ? cpus() : 2);
+	EXPECT_EQ(crew_list(pid, NULL, 0, NULL), crew_cpus() < 2 ? crew_cpus() : 2);
 	crew_end(pid, s);
 }
 
