@@ -108,6 +108,7 @@ struct gca_offer {
  * @work_round: grows when they are given work
  * @work_wq: they sleep here
  * @turn_wq: those who are not to mark just now do so here
+ * @hurries: grows when they are to ask again
  * @hook: gca_idle_get() has been called; written by the coordinator, and at the end
  * @idle_kicks: offers of theirs that were taken
  * @idle_yields: times that one left an idle processor to others
@@ -140,6 +141,7 @@ struct gca_process {
 	u32 work_round;
 	wait_queue_head_t work_wq;
 	wait_queue_head_t turn_wq;
+	atomic_t hurries;
 	bool hook;
 	atomic64_t idle_kicks, idle_yields, idle_raised;
 	atomic_t signal_stops;
@@ -471,7 +473,7 @@ struct gca_thread *gca_thread_get(struct gca_shell *s, u32 id);
 void gca_thread_put(struct gca_thread *t);
 void gca_thread_kill(struct gca_shell *s);
 int gca_threads_reap_clocked(struct gca_shell *s);
-u32 gca_wants(struct gca_shell *s);
+u32 gca_wants(struct gca_shell *s, struct gca_thread *t);
 int gca_ioc_attach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_detach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_refill(struct gca_shell *s, struct gca_call *c);

@@ -314,15 +314,17 @@ int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 /*
  * gca_wants() - what the library should do next, GCARENA_WANT_*
  *
- * In a call of an attached thread: one that is beyond the goal marks first.
+ * In a call of an attached thread, @pays: one that owes work does it here.  Not in SETTLE: that is
+ * in the middle of a store, or in the handler of the stop signal.
  */
-u32 gca_wants(struct gca_shell *s)
+u32 gca_wants(struct gca_shell *s, struct gca_thread *pays)
 {
 	u32 flags = 0;
 
-	gca_assist(s->a);
 	if (gca_cycle_wanted(s->a) && !gca_kick(s))
 		flags |= GCARENA_WANT_COLLECT;
+	else if (pays)
+		gca_assist(&pays->core);
 	if (gca_serve_wanted(s))
 		flags |= GCARENA_WANT_SERVE;
 	return flags;
@@ -353,7 +355,7 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 		return -EPERM;
 	ret = gca_refill(&t->core, sc, &arg->count);
 	if (!ret)
-		arg->flags = gca_wants(s);
+		arg->flags = gca_wants(s, t);
 	return ret;
 }
 
@@ -378,10 +380,11 @@ int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 	if (!t)
 		return -EPERM;
 	/* A root until the caller has been told: a cycle may come in between. */
-	ret = gca_large(s->a, arg->bytes, arg->kind, arg->layout, &t->core.newborn, &arg->flags);
+	ret = gca_large(&t->core, arg->bytes, arg->kind, arg->layout, &t->core.newborn,
+			&arg->flags);
 	if (!ret) {
 		arg->addr = t->core.newborn;
-		arg->flags |= gca_wants(s);
+		arg->flags |= gca_wants(s, t);
 		ret = gca_call_out(c);
 	}
 	/* Pairs with the acquire in scan_thread(). */
@@ -410,6 +413,6 @@ int gca_ioc_settle(struct gca_shell *s, struct gca_call *c)
 	if (arg->flags & GCARENA_SETTLE_FLUSH)
 		ret = gca_settle(&t->core);
 	if (!ret)
-		arg->flags = gca_wants(s);
+		arg->flags = gca_wants(s, NULL);
 	return ret;
 }

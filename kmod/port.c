@@ -118,6 +118,19 @@ bool gca_port_relax(struct gca_arena *a)
 	       gca_owner_exiting(s->process);
 }
 
+/* For a jiffy at least; nobody has to end it, so it is not worth a way out of its own. */
+bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
+{
+	wait_var_event_timeout((void *)word, READ_ONCE(*word), nsecs_to_jiffies(ns) + 1);
+	return signal_pending(current);
+}
+
+void gca_port_wake(u32 *word)
+{
+	smp_mb();	/* the word, before whether anybody waits */
+	wake_up_var(word);
+}
+
 /* A lent thread asks for the scan itself, by gca_port_pager_scans(). */
 void gca_port_missed(struct gca_arena *a)
 {

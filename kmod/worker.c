@@ -192,9 +192,10 @@ static int gca_worker_turn(struct gca_worker_thread *w, struct gca_shell *s)
 
 /*
  * It may not mark just now: sleep until its share of the time has come, an idle processor
- * has been found for it, or there is other work.
+ * has been found for it, threads wait for it (@hurries as of before it asked), or there is
+ * other work.
  */
-static void gca_worker_pause(struct gca_worker_thread *w, u32 round)
+static void gca_worker_pause(struct gca_worker_thread *w, u32 round, int hurries)
 {
 	struct gca_process *p = w->process;
 	bool offers = w->turn.mode == GCA_MARK_IDLE && READ_ONCE(p->hook);
@@ -211,6 +212,7 @@ static void gca_worker_pause(struct gca_worker_thread *w, u32 round)
 	wait_event_interruptible_hrtimeout(p->turn_wq, kthread_should_stop() ||
 					   (offers && READ_ONCE(w->offer.taken)) ||
 					   !READ_ONCE(p->working) ||
+					   atomic_read(&p->hurries) != hurries ||
 					   READ_ONCE(p->work_round) != round, ns_to_ktime(ns));
 	if (offers && gca_idle_withdraw(&w->offer))
 		atomic64_inc(&p->idle_kicks);
@@ -240,8 +242,8 @@ static int gca_work(void *data)
 	struct gca_process *p = w->process;
 	unsigned int idle = 0;
 	struct gca_shell *s;
+	int did, hurries;
 	u32 round;
-	int did;
 
 	/*
 	 * The machine is not suspended before it has left, but it does not freeze: a cycle
@@ -262,10 +264,11 @@ static int gca_work(void *data)
 			continue;
 		}
 		idle = 0;
+		hurries = atomic_read(&p->hurries);
 		did = gca_worker_turn(w, s);
 		gca_shell_put(s);
 		if (did < 0)
-			gca_worker_pause(w, round);
+			gca_worker_pause(w, round, hurries);
 		/* Another has taken it: no reason to ask again at once, for the same. */
 		else if (!did)
 			wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
@@ -333,6 +336,16 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	WRITE_ONCE(p->working, NULL);
 	spin_unlock(&p->work_lock);
 	wake_up_all(&p->turn_wq);
+}
+
+void gca_port_hurry(struct gca_arena *a)
+{
+	struct gca_process *p = gca_shell_of(a)->process;
+
+	atomic_inc(&p->hurries);
+	/* A full barrier; the waiter looks at hurries after it has queued. */
+	if (wq_has_sleeper(&p->turn_wq))
+		wake_up_all(&p->turn_wq);
 }
 
 void gca_port_work(struct gca_arena *a)
@@ -521,6 +534,7 @@ int gca_port_crew_get(struct gca_arena *a)
 		atomic_inc(&gca_workers_total);
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
 	}
+	WRITE_ONCE(a->crew, p->nr_workers);
 	ret = p->nr_workers ? 0 : -ENODEV;
 	if (ret)
 		WRITE_ONCE(p->in_cycle, false);

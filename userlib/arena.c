@@ -222,7 +222,7 @@ struct gca_arena *gca_open(const struct gca_options *options)
 	if (stop != GCA_STOP_TASKWORK)
 		a->stop_signal = o->stop_signal ? (int)o->stop_signal : SIGURG;
 	s = getenv("GCARENA_TRACE");
-	a->tracing = s && *s && strcmp(s, "0");
+	a->tracing = !s || !*s || !strcmp(s, "0") ? 0 : !strcmp(s, "2") ? 2 : 1;
 	s = o->debug ? o->debug : getenv("GCARENA_DEBUG");
 	if (s && gcl_parse_debug(s, &a->debug))
 		goto out;
@@ -477,6 +477,18 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->idle_kicks = r.idle_kicks;
 	s->idle_yields = r.idle_yields;
 	s->idle_raised = r.idle_raised;
+	s->trigger_bytes = r.trigger;
+	s->begun_live_bytes = r.begun_live;
+	s->ended_live_bytes = r.ended_live;
+	s->ended_goal_bytes = r.ended_goal;
+	s->work_heap_bytes = r.work_heap;
+	s->work_stack_bytes = r.work_stack;
+	s->work_root_bytes = r.work_roots;
+	s->cons_mark = r.cons_mark;
+	s->assists = r.assists;
+	s->assist_hold_ns_total = r.assist_hold_ns_total;
+	s->assist_hold_ns_max = r.assist_hold_ns_max;
+	s->assist_hold_ns_p99 = r.assist_hold_ns_p99;
 	s->backend = a->be->name;
 	s->engine = gcl_engine_name(a);
 	return 0;

@@ -85,6 +85,23 @@ static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 }
 
 /*
+ * How the cycle was paced, after Go's gcpacertrace: where it began and ended, what it should
+ * have ended at, what it scanned of objects, stacks and root ranges, what the pacer expects
+ * a scanned byte to cost, and when the next one begins.
+ */
+static void tell_pace(const struct gcarena_stats *now, const struct gcarena_stats *old)
+{
+	gcl_say("gcarena %llu pacer: %.1f->%.1f MB for a goal of %.1f MB (%+.1f), work %.1f+%.1f+%.1f MB, cons/mark %.3f, next from %.1f MB, %llu assists, held up %.3f ms, p99 %.3f ms",
+		(unsigned long long)now->cycles, mb(now->begun_live), mb(now->ended_live),
+		mb(now->ended_goal), mb(now->ended_live) - mb(now->ended_goal),
+		mb(now->work_heap), mb(now->work_stack), mb(now->work_roots),
+		(double)now->cons_mark / 4294967296.0, mb(now->trigger),
+		(unsigned long long)(now->assists - old->assists),
+		ms(now->assist_hold_ns_total - old->assist_hold_ns_total),
+		ms(now->assist_hold_ns_p99));
+}
+
+/*
  * If cycles have ended since the last look, say so: one line, whoever looks.  Called
  * by threads that asked for a cycle and by the pager, also one that may take no
  * lock: who finds another one looking leaves it to that.
@@ -97,6 +114,8 @@ void gcl_trace_end(struct gca_arena *a)
 		return;
 	if (!a->be->stats(&a->space, &now) && now.cycles != a->trace.cycles) {
 		tell_cycle(a, &now);
+		if (a->tracing > 1)
+			tell_pace(&now, &a->trace);
 		a->trace = now;
 	}
 	__atomic_store_n(&a->trace_busy, 0, __ATOMIC_RELEASE);

@@ -366,6 +366,9 @@ struct gca_stats {
 	uint64_t self_scans, self_ns;
 	uint64_t restarts, assist_ns;
 	uint64_t fractional_ns, idle_ns, idle_kicks, idle_yields, idle_raised;
+	uint64_t trigger_bytes, begun_live_bytes, ended_live_bytes, ended_goal_bytes;
+	uint64_t work_heap_bytes, work_stack_bytes, work_root_bytes, cons_mark;
+	uint64_t assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */
 };

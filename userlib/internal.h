@@ -111,7 +111,7 @@ struct gca_arena {
 	uint32_t flags;
 	struct gcl_debug debug;
 	bool slow;
-	bool tracing;
+	int tracing;
 	const char *dead;
 	bool child;
 	int stop_signal;

@@ -61,6 +61,9 @@ int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *con
 
 	gca_spin_init(&a->metadata_lock);
 	gca_spin_init(&a->mutators_lock);
+	gca_spin_init(&a->pace_lock);
+	gca_spin_init(&a->assist_lock);
+	INIT_LIST_HEAD(&a->payees);
 	gca_spin_init(&a->heap.lock);
 	INIT_LIST_HEAD(&a->mutators);
 	INIT_LIST_HEAD(&a->heap.inner_dead);
@@ -240,9 +243,9 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->metadata = READ_ONCE(a->metadata);
 	s->allocated = atomic64_read(&t->allocated);
 	s->freed = atomic64_read(&t->freed);
-	s->stops = READ_ONCE(t->stops);
-	s->stop_ns_max = READ_ONCE(t->stop_ns_max);
-	s->stop_ns_total = READ_ONCE(t->stop_ns_total);
+	s->stops = READ_ONCE(t->stop.n);
+	s->stop_ns_max = READ_ONCE(t->stop.ns_max);
+	s->stop_ns_total = READ_ONCE(t->stop.ns_total);
 	s->mark_ns[0] = atomic64_read(&t->mark_ns[0]);
 	s->mark_ns[1] = atomic64_read(&t->mark_ns[1]);
 	s->fractional_ns = atomic64_read(&t->mark_ns[GCA_MARK_FRACTIONAL]);
@@ -256,8 +259,13 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->postponed = READ_ONCE(t->postponed);
 	s->hold_ns_max = READ_ONCE(t->hold_ns_max);
 	s->hold_ns_total = READ_ONCE(t->hold_ns_total);
-	s->stop_ns_p50 = gca_stop_quantile(t, 500);
-	s->stop_ns_p99 = gca_stop_quantile(t, 990);
+	gca_pace_read(a, s);
+	s->assists = READ_ONCE(t->assists.n);
+	s->assist_hold_ns_total = READ_ONCE(t->assists.ns_total);
+	s->assist_hold_ns_max = READ_ONCE(t->assists.ns_max);
+	s->assist_hold_ns_p99 = gca_hist_quantile(&t->assists, 990);
+	s->stop_ns_p50 = gca_hist_quantile(&t->stop, 500);
+	s->stop_ns_p99 = gca_hist_quantile(&t->stop, 990);
 	s->threads = READ_ONCE(a->nr_mutators);
 	s->sweep_ns = atomic64_read(&t->sweep_ns);
 	s->marked_objects = atomic64_read(&t->marked_objects);

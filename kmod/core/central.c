@@ -163,6 +163,18 @@ static struct gca_span *central_take(struct gca_arena *a, u32 sc, struct gca_nee
 
 /* ------------------------------------------------------------- hand back */
 
+/* @m has got @bytes in objects of @size, or given them back, if negative; under m->lock */
+static void charge(struct gca_mutator *m, u32 kind, u64 size, s64 bytes)
+{
+	struct gca_arena *a = m->arena;
+
+	atomic64_add(bytes, &a->heap_live);
+	/* What is born in a cycle is not its work. */
+	if (a->phase == GCARENA_PHASE_OFF && kind != GCARENA_NOSCAN)
+		atomic64_add(bytes + bytes / (s64)size * 8 * GCA_OBJECT_WORDS, &a->heap_scan);
+	gca_assist_charge(m, bytes);
+}
+
 /* Take slot @i out of its class's chain. */
 static void chain_remove(struct gca_mutator *m, u32 i)
 {
@@ -199,7 +211,8 @@ void gca_hand_back(struct gca_mutator *m, u32 slot)
 	u64 pw = *gca_pw(a, s->page);
 
 	s->free = gca_mutator_observe(m, slot);
-	atomic64_sub(min_t(u64, m->twin[slot].charged, span_room_bytes(a, s)), &a->heap_live);
+	charge(m, m->twin[slot].span_class % 4, gca_class[m->twin[slot].span_class].size,
+	       -(s64)min_t(u64, m->twin[slot].charged, span_room_bytes(a, s)));
 
 	chain_remove(m, slot);
 	m->twin[slot].span = NULL;
@@ -270,7 +283,7 @@ static void lend(struct gca_mutator *m, u32 sc, struct gca_span *s)
 	WRITE_ONCE(sh->nelems, s->nelems);
 	/* Go charges a span to the live heap when it is cached (issue 53738). */
 	t->charged = span_room_bytes(a, s);
-	atomic64_add(t->charged, &a->heap_live);
+	charge(m, sc % 4, gca_class[sc].size, t->charged);
 }
 
 /* ------------------------------------------------------------------ trying again */
@@ -304,7 +317,8 @@ static int provide(struct gca_arena *a, struct gca_need *need, int err, bool swe
 /*
  * One operation of a refill; *@got counts what was lent, in all of them.
  *
- * Return: 0 if as many as wanted were lent, or some and there is no room for more;
+ * Return: 0 if as many as wanted were lent, one while marking, or some and there is no room
+ * for more;
  * -EAGAIN if metadata is missing (@need says what), however many were lent;
  * -ENOSPC if none was lent and no free pages would do.
  */
@@ -315,6 +329,9 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
 	int err = 0;
 	u32 i, next;
 
+	/* While memory has a price, one at a time: a debt that is small is soon paid. */
+	if (a->phase == GCARENA_PHASE_MARK && a->pacer.marking)
+		want = 1;
 	gca_spin_lock(&m->lock);
 	for (i = m->first[sc]; i; i = next) {
 		next = m->twin[i].next;
@@ -335,7 +352,7 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
 	}
 	chain_publish(m, sc);
 	gca_spin_unlock(&m->lock);
-	return *got == want || (*got && err == -ENOSPC) ? 0 : err;
+	return *got >= want || (*got && err == -ENOSPC) ? 0 : err;
 }
 
 /**
@@ -381,7 +398,7 @@ int gca_refill(struct gca_mutator *m, u32 sc, u32 *count)
 
 /**
  * gca_large() - one object with a span of its own
- * @a: arena
+ * @m: the calling thread's mutator
  * @bytes: any value
  * @kind: enum gcarena_kind, any value
  * @layout: for GCARENA_PRECISE
@@ -391,8 +408,9 @@ int gca_refill(struct gca_mutator *m, u32 sc, u32 *count)
  * Born with the phase off it is old for the next cycle (snap 1), while marking
  * it is new (snap 0).  Return: as gca_refill().
  */
-int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags)
+int gca_large(struct gca_mutator *m, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags)
 {
+	struct gca_arena *a = m->arena;
 	struct gca_need need = {};
 	struct gca_span *s;
 	bool swept;
@@ -417,7 +435,9 @@ int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u
 			s->free = 1;
 			s->layout = layout;
 			WRITE_ONCE(s->bytes, npages << GCARENA_PAGE_SHIFT);
-			atomic64_add(s->bytes, &a->heap_live);
+			gca_spin_lock(&m->lock);
+			charge(m, kind, s->bytes, s->bytes);
+			gca_spin_unlock(&m->lock);
 			atomic64_add(s->bytes, &a->totals.allocated);
 			*addr = a->base + ((u64)s->page << GCARENA_PAGE_SHIFT);
 			*flags = s->dirty ? GCARENA_LARGE_NEEDZERO : 0;

@@ -22,6 +22,7 @@
 #ifndef GCA_CORE_H
 #define GCA_CORE_H
 
+#include "pacer.h"
 #include "port.h"
 #include <linux/gcarena.h>
 
@@ -301,6 +302,9 @@ struct gca_twin {
  * @job: number of its stack's root job in this cycle
  * @owes: epoch of the cycle that its stack must be captured for before it executes
  *	another user instruction; 0: none.  See gca_roots_self()
+ * @balance: bytes that it may allocate in this cycle before it owes work, under @lock, as
+ * @balance_epoch: of which cycle
+ * @late_epoch: in which it has waited in vain; its own thread's
  * @newborn: a large object whose address the thread has not been told yet, or 0
  * @port: the port's own
  */
@@ -322,6 +326,8 @@ struct gca_mutator {
 	u64 tls_lo, tls_hi;
 	u32 job;
 	u64 owes;
+	s64 balance;
+	u64 balance_epoch, late_epoch;
 	u64 newborn;
 	void *port;
 };
@@ -377,6 +383,19 @@ struct gca_layout {
 #define GCA_FIFO	16
 #endif	/* objects prefetched ahead of the scan */
 
+/*
+ * What is scanned, for the pacer: in bytes looked at, and so many words more for each object.
+ * So much it costs to find one: work is a measure of time, however small objects are.
+ */
+#define GCA_OBJECT_WORDS	24
+
+enum gca_scan {
+	GCA_SCAN_HEAP,
+	GCA_SCAN_STACK,
+	GCA_SCAN_RANGE,
+	GCA_NR_SCANS,
+};
+
 /**
  * struct gca_worker - a marking context: any thread that marks has one
  * @arena: being marked
@@ -396,7 +415,9 @@ struct gca_layout {
  * @mode: index into gca_totals.mark_ns
  * @objects: newly marked since gca_worker_publish(), as all that follow
  * @bytes: in them
- * @scanned: scan work in bytes
+ * @scanned: scan work in bytes, by enum gca_scan, since it was counted
+ * @done: all of it, from the beginning
+ * @budget: of it, when to stop and publish; 0: never
  * @nr_missed: objects that missed
  * @leaves: unreadable pages
  * @batches: windows opened
@@ -418,7 +439,8 @@ struct gca_worker {
 	bool exclusive;
 	bool may_fault, faulting;
 	unsigned int mode;
-	u64 objects, bytes, scanned;
+	u64 objects, bytes;
+	u64 scanned[GCA_NR_SCANS], done, budget;
 	u64 nr_missed, leaves;
 	unsigned int batches;
 	u64 waited_ns;
@@ -488,7 +510,19 @@ struct gca_turn {
 	atomic_t *count;
 };
 
-#define GCA_STOP_BUCKETS	168	/* 4 an octave, from 1 ns to 2^42 */
+#define GCA_HIST_BUCKETS	168	/* 4 an octave, from 1 ns to 2^42 */
+
+/**
+ * struct gca_hist - durations, see hist.c
+ * @n: how many
+ * @ns_max: longest
+ * @ns_total: of all
+ * @bucket: by length
+ */
+struct gca_hist {
+	u64 n, ns_max, ns_total;
+	u32 bucket[GCA_HIST_BUCKETS];
+};
 
 /**
  * struct gca_totals - counters; plain words have one writer, the cycle
@@ -499,17 +533,15 @@ struct gca_turn {
  * @live: bytes marked by the last cycle
  * @allocated: bytes, as far as threads have been observed
  * @freed: bytes found dead by sweep
- * @stops: made
- * @stop_ns_max: longest
- * @stop_ns_total: of all
+ * @stop: stops, by their length
  * @stop_ns_last: of the last
- * @stop_hist: stops by length, see gca_stop_bucket()
  * @postponed: stops given up because a thread was not held in time
  * @restarts: terminations that found something to mark, and let the world run again
  * @hold_ns_max: longest time from the beginning of a stop until all were held
  * @hold_ns_total: of all stops
  * @mark_ns: time of marking, by enum gca_mark_mode
  * @self_scans: stacks scanned by their own threads
+ * @assists: by how long they kept their threads; under assist_lock
  * @sweep_ns: time of gca_sweep_finish()
  * @marked_objects: by all cycles
  * @marked_bytes: by all cycles
@@ -526,10 +558,11 @@ struct gca_totals {
 	u64 cycles, forced, voided, last_void;
 	u64 live;
 	atomic64_t allocated, freed;
-	u64 stops, stop_ns_max, stop_ns_total, stop_ns_last;
-	u32 stop_hist[GCA_STOP_BUCKETS];
+	struct gca_hist stop;
+	u64 stop_ns_last;
 	u64 postponed, restarts, hold_ns_max, hold_ns_total;
 	atomic64_t mark_ns[GCA_NR_MARK_MODES];
+	struct gca_hist assists;
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
 	atomic64_t missed, leaves, overflows, self_scans;
@@ -575,6 +608,7 @@ struct gca_totals {
  * @work: enum gca_work; what gca_port_run_workers() has them do
  * @modes: how they may, while the world runs
  * @processors: that the owner may use; set by gca_port_crew_get(), as
+ * @crew: workers that come, at most, likewise
  * @marks_idle: may workers mark in mode idle?
  * @stop_began: by gca_port_now()
  * @live_at_begin: @heap_live at the begin stop
@@ -606,7 +640,21 @@ struct gca_totals {
  * @jobs_missed: how many are to be done again
  * @heap_live: bytes marked by the last cycle, plus bytes handed out since
  * @cycle_marked: bytes marked by the running cycle
- * @born: what @heap_live grew by from the last cycle's begin stop to its end
+ * @heap_scan: scan work, if everything that can hold pointers should be live; of what came
+ *	outside cycles
+ * @pace_lock: protects the next seven; under it @heap_goal and @heap_trigger are written, but
+ *	for triggers of 0, which ask for a cycle
+ * @pacer: see pacer.h.  @pacer.marking is written in stops only, and read in operations
+ * @pace_began: by gca_port_now(): the program has run since, while the cycle marks
+ * @pace_assist_ns: time in mode GCA_MARK_ASSIST until then
+ * @pace_idle_ns: likewise GCA_MARK_IDLE
+ * @pace_live: @heap_live as the last cycle ended
+ * @pace_goal: at which it should have
+ * @scan_done: work of the running cycle, by enum gca_scan; written with no lock
+ * @credit: work that has been done for all, and taken by nobody yet; never below 0
+ * @assist_lock: protects the next two
+ * @payees: threads that wait for credit, see assist.c
+ * @nr_payees: how many
  * @heap_goal: @heap_live at which the next cycle should end
  * @heap_trigger: @heap_live at which it should begin
  * @heap_peak: highest @heap_live at the beginning of a cycle, slowly forgotten; 0 after
@@ -663,7 +711,7 @@ struct gca_arena {
 	u64 stop_wait;
 	u32 work;
 	struct gca_modes modes;
-	u32 processors;
+	u32 processors, crew;
 	bool marks_idle;
 	u64 stop_began;
 	u64 live_at_begin;
@@ -692,7 +740,16 @@ struct gca_arena {
 	/* accounting and triggers */
 	atomic64_t heap_live;
 	atomic64_t cycle_marked;
-	u64 born, heap_goal, heap_trigger, heap_peak;
+	atomic64_t heap_scan;
+	gca_spin_t pace_lock;
+	struct gca_pacer pacer;
+	u64 pace_began, pace_assist_ns, pace_idle_ns, pace_live, pace_goal;
+	atomic64_t scan_done[GCA_NR_SCANS];
+	atomic64_t credit;
+	gca_spin_t assist_lock;
+	struct list_head payees;
+	u32 nr_payees;
+	u64 heap_goal, heap_trigger, heap_peak;
 	u64 percent, heap_min;
 	struct gca_totals totals;
 
@@ -731,7 +788,7 @@ void gca_mutator_fini(struct gca_mutator *m);
 
 /* central.c */
 int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count);
-int gca_large(struct gca_arena *a, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
+int gca_large(struct gca_mutator *m, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
 
 /* roots.c */
 void gca_roots_self(struct gca_mutator *m);
@@ -752,6 +809,7 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
  * @once: try the begin stop once only: -EAGAIN if a thread is not held in time
+ * @goes_on: with GCA_UNTIL_MARKING: the caller goes on with the cycle at once, so it is paced
  * @stopped: mark in a stop, whatever gca_arena.concurrent says
  * @alone: lent, and nothing else can mark: it need not be atomic
  * @lazy: stacks are left to be captured before resume, where the order ends with the
@@ -765,6 +823,7 @@ struct gca_order {
 	bool forced;
 	bool lent;
 	bool once;
+	bool goes_on;
 	bool stopped;
 	bool alone;
 	bool lazy;
@@ -777,12 +836,17 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o);
 void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
 void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, bool forced);
 
-/* stops.c */
-u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille);
+/* hist.c */
+void gca_hist_add(struct gca_hist *h, u64 ns);
+u64 gca_hist_quantile(const struct gca_hist *h, unsigned int permille);
 
-/* pacer.c */
+/* pace.c */
 bool gca_cycle_wanted(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
+void gca_pace_read(struct gca_arena *a, struct gcarena_stats *s);
+
+/* assist.c */
+void gca_assist(struct gca_mutator *m);
 
 /* modes.c */
 void gca_modes_share(u32 cpus, u32 *dedicated, u32 *fraction);
@@ -794,7 +858,6 @@ void gca_turn_end(struct gca_arena *a, struct gca_turn *t);
 bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns);
 bool gca_work_there(struct gca_arena *a);
 bool gca_work_idle(struct gca_arena *a);
-void gca_assist(struct gca_arena *a);
 int gca_missed_scan(struct gca_arena *a, unsigned int mode);
 bool gca_missed_pending(struct gca_arena *a);
 

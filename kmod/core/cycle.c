@@ -162,8 +162,9 @@ static int cycle_begin(struct gca_arena *a, bool once)
 		return err;
 
 	WARN_ON_ONCE(atomic64_read(&a->unswept));
-	a->void_reason = GCARENA_VOID_NONE;
+	WRITE_ONCE(a->void_reason, GCARENA_VOID_NONE);
 	atomic64_set(&a->cycle_marked, 0);
+	gca_pace_reset(a);
 	WRITE_ONCE(a->live_at_begin, atomic64_read(&a->heap_live));
 	WRITE_ONCE(a->control->cycle, a->totals.cycles + 1);
 	gca_port_trace(a, GCA_TRACE_CYCLE_START, a->totals.cycles + 1, a->live_at_begin);
@@ -241,6 +242,8 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
 	else if (fresh)
 		gca_roots_later(a, lazy);
+	if (ok && fresh && work == GCA_WORK_ROOTS && (!later || o->goes_on))
+		gca_pace_begin(a);
 	if (o->lent)
 		atomic64_add(gca_port_now() - began - w.waited_ns,
 			     &a->totals.mark_ns[GCA_MARK_COLLECT]);
@@ -274,7 +277,7 @@ static void cycle_count(struct gca_arena *a, bool forced)
 /* Inside the stop, marking complete. */
 static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 {
-	u64 marked = atomic64_read(&a->cycle_marked);
+	u64 marked = atomic64_read(&a->cycle_marked), born;
 	struct gca_mutator *m;
 	u32 i;
 
@@ -282,15 +285,16 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 	if (a->debug & GCARENA_DEBUG_CHECKMARK)
 		gca_check_run(a, ran);
 
+	gca_pace_end(a, true);
 	/* Less than none: spans lent before the cycle were handed back in it. */
-	a->born = max_t(s64, atomic64_read(&a->heap_live) - (s64)a->live_at_begin, 0);
+	born = max_t(s64, atomic64_read(&a->heap_live) - (s64)a->live_at_begin, 0);
 	list_for_each_entry(m, &a->mutators, link)
 		for (i = 1; i < m->nr_slots; i++)
 			m->twin[i].charged = 0;
 	WRITE_ONCE(a->totals.live, marked);
 	WRITE_ONCE(a->heap_peak, forced ? 0 :
 		   max(a->live_at_begin, a->heap_peak - a->heap_peak / PEAK_DECAY));
-	atomic64_set(&a->heap_live, marked + a->born);
+	atomic64_set(&a->heap_live, marked + born);
 	a->void_run = 0;
 
 	atomic64_set(&a->unswept, atomic64_read(&a->nr_spans));
@@ -306,6 +310,7 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 static void cycle_undo(struct gca_arena *a, bool forced)
 {
 	work_discard(a);
+	gca_pace_end(a, false);
 	a->marks_dirty = true;
 	a->void_run++;
 	WRITE_ONCE(a->totals.voided, a->totals.voided + 1);
@@ -332,6 +337,7 @@ void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, boo
 	gca_gate_close(a);
 	cycle_undo(a, forced);
 	gca_gate_open(a);
+	gca_assist_wake(a);
 }
 
 /* 4. */
@@ -393,6 +399,7 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	if (o->sweep_stopped && o->until == GCA_UNTIL_SWEPT && !READ_ONCE(a->void_reason))
 		gca_sweep_stopped(a);
 	gca_start_world(a);
+	gca_assist_wake(a);
 	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !concurrent(a, o) &&
 	    !READ_ONCE(a->void_reason))
 		capture(a);
@@ -450,6 +457,7 @@ static int mark_between_steps(struct gca_arena *a)
 
 	if (err)
 		return err;
+	WRITE_ONCE(a->interrupted, false);
 	gca_modes_begin(a);
 	if (!gca_mark_running(a))
 		gca_cycle_void(a, GCARENA_VOID_KILLED);
@@ -476,6 +484,7 @@ static int begin(struct gca_arena *a, const struct gca_order *o)
 	int err, changed;
 
 	first.until = GCA_UNTIL_MARKING;
+	first.goes_on = o->until != GCA_UNTIL_MARKING;
 	for (tries = 0; tries < LIBRARY_TRIES; tries++) {
 		looks = gca_port_looks(a);
 		first.once = looks && tries % 2;

@@ -44,7 +44,20 @@ void gca_modes_end(struct gca_arena *a);
 int gca_stop_world(struct gca_arena *a, bool once);
 void gca_start_world(struct gca_arena *a);
 
+/* pace.c */
+void gca_pace_reset(struct gca_arena *a);
+void gca_pace_begin(struct gca_arena *a);
+void gca_pace_end(struct gca_arena *a, bool learn);
+struct gca_price gca_pace_price(struct gca_arena *a);
+
+/* assist.c */
+void gca_assist_charge(struct gca_mutator *m, s64 bytes);
+void gca_assist_credit(struct gca_arena *a, u64 work);
+void gca_assist_reset(struct gca_arena *a);
+void gca_assist_wake(struct gca_arena *a);
+
 /* work.c */
+u64 gca_work_some(struct gca_arena *a, unsigned int mode, u64 ns, u64 budget, bool *did);
 bool gca_work_left(struct gca_arena *a, int own);
 
 /* ring.c */

@@ -163,17 +163,18 @@ bool gca_scan_faulting(struct gca_worker *w, u64 entry)
 			return false;
 		}
 	}
-	w->scanned += sh.words * 8ULL;
+	w->scanned[GCA_SCAN_HEAP] += 8ULL * (sh.words + GCA_OBJECT_WORDS);
 	return true;
 }
 
-/* Look at the clock: the cycle's age limit, and the end of the slice. */
+/* Look at the clock: the cycle's age limit, and the end of the slice.  And account. */
 static bool in_time(struct gca_worker *w)
 {
 	u64 now = gca_port_now();
 
 	if (now > READ_ONCE(w->arena->deadline))
 		gca_cycle_void(w->arena, GCARENA_VOID_AGE);
+	gca_worker_count(w);
 	return !w->slice_end || now < w->slice_end;
 }
 
@@ -229,6 +230,13 @@ bool gca_drain_local(struct gca_worker *w)
 			break;
 		}
 		if (!(++w->batches % LATE_BATCHES) && !in_time(w))
+			return false;
+		/* Not only then, if somebody waits to be paid for. */
+		if (READ_ONCE(a->nr_payees))
+			gca_worker_count(w);
+		/* Between objects: what is put back is scanned again from its beginning. */
+		if (w->budget && !w->cur && !w->big &&
+		    w->done + w->scanned[GCA_SCAN_HEAP] >= w->budget)
 			return false;
 		/* Before somebody else runs here, for who knows how long: it is published. */
 		if (w->mode == GCA_MARK_IDLE && gca_port_contended())

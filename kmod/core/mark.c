@@ -37,8 +37,7 @@
 #include "mark.h"
 #include "shape.h"
 
-#define BATCH_WORDS	2048	/* budget of a window: 16 KiB of words, or */
-#define OBJECT_WORDS	24	/* fewer with small objects: each costs as much as these */
+#define BATCH_WORDS	2048	/* budget of a window: 16 KiB of words, fewer with small objects */
 #define BLOCK_WORDS	64	/* read before what they name is greyed */
 #define GROUP		16	/* from small objects, so many and an object's */
 #define STREWN		4	/* spans looked up for a block of objects that lie apart */
@@ -72,7 +71,7 @@ struct last_span {
  * @exclusive: no atomic operation is needed
  * @objects: newly marked
  * @bytes: in them
- * @budget: words that may yet be read in this window
+ * @budget: words that may yet be read in this window, an object's cost included
  * @found: offsets in the block
  * @looked_up: spans, for the last block
  */
@@ -333,7 +332,7 @@ miss:
 static __always_inline enum gca_batch read_small(struct batch_state *s, u64 *block, u64 *guess,
 						 u64 entry)
 {
-	s->budget += (s64)(entry % 64) - (64 + OBJECT_WORDS);
+	s->budget += (s64)(entry % 64) - (64 + GCA_OBJECT_WORDS);
 	if (likely(entry & GCA_ENTRY_TAIL))
 		return read_tail(s, block, guess, entry);
 	if (likely(entry & GCA_ENTRY_SMALL))
@@ -351,7 +350,7 @@ static __always_inline enum gca_batch read_big(struct gca_worker *w, struct batc
 	enum gca_batch ret;
 
 	if (!k)
-		s->budget -= OBJECT_WORDS;
+		s->budget -= GCA_OBJECT_WORDS;
 	if (!gca_entry_words(*entry)) {
 		more = shape_oblet(a, &sh, entry);
 		ret = sh.all ? read_all(s, block, sh.addr, sh.words, k, next) :
@@ -443,7 +442,7 @@ static __always_inline void batch_end(struct gca_worker *w, const struct batch_s
 	w->buf->n = s->top - s->bottom;
 	w->objects += s->objects;
 	w->bytes += s->bytes;
-	w->scanned += 8 * (BATCH_WORDS - s->budget);	/* what is paced: Go's scan work */
+	w->scanned[GCA_SCAN_HEAP] += 8 * (BATCH_WORDS - s->budget);
 }
 
 /* No window, or with GCARENA_DEBUG_MISS: no object is there. */

@@ -19,8 +19,9 @@
  * once and mostly gets the same answer.
  *
  * In a stop none of this holds, nor when the heap has grown beyond its goal, which goes
- * before the share of the machine: all who can work do.  Nothing here sleeps, or knows what a
- * processor is: the port counts them, and says when one is idle.
+ * before the share of the machine, nor while threads that owe work wait for it to be done
+ * (assist.c), which leave their processors to it: all who can work do.  Nothing here sleeps, or
+ * knows what a processor is: the port counts them, and says when one is idle.
  */
 #include "cycle.h"
 
@@ -129,7 +130,8 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 	t->mode = GCA_MARK_DEDICATED;
 	if (!smp_load_acquire(&m->limited))	/* pairs with gca_modes_begin() */
 		return true;
-	if ((u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal))
+	if ((u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal) ||
+	    READ_ONCE(a->nr_payees))
 		return true;
 	if (claim(t, &m->nr_dedicated, READ_ONCE(m->dedicated), GCA_MARK_DEDICATED))
 		return true;

@@ -1,68 +1,209 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * pacer.c: when a cycle begins.
+ * pacer.c: goal, trigger, runway, and the price of memory while a cycle marks.
  *
- * Decides nothing but that: goal and trigger.  By the clock nothing is decided here,
- * and nobody is made to wait.
+ * Go's mgcpacer.go in integers.  The *goal* is what is live and a percentage of it and of
+ * the roots, or less if a memory limit wants it so.  A cycle is to end there.  It begins at
+ * the *trigger*, earlier than that by the *runway*: what the program will allocate while a
+ * quarter of the processors mark what was marked the last time.  For that the last cycles'
+ * ratio of bytes allocated to bytes scanned is kept (cons/mark), as it would have been with
+ * a quarter of the processors marking, and nobody assisting; the largest counts, so that
+ * cycles begin too early rather than too late.
+ *
+ * While a cycle marks, memory has a *price*: work that is left over bytes that are left
+ * until the goal.  Who allocates owes it, and what workers do is credited to all (assist.c).
+ * If more is found than was expected the goal moves on, to what would be the goal
+ * if everything were live, but not beyond the goal that this cycle's end will set: the hard
+ * goal.
+ *
+ * Products are of 128 bits, and every quotient saturates: nonsense in is a bound out.
  */
-#include "cycle.h"
+#include "pacer.h"
 
-#define TRIGGER_MIN(x)	((x) / 10 * 7)
-#define TRIGGER_MAX(x)	((x) / 20 * 19)
+#define TRIGGER_MIN(room)	((room) / 64 * 45)
+#define TRIGGER_MAX(room)	((room) / 64 * 61)
+#define TRIGGER_NEAR		(4ULL << 20)	/* not farther from the goal than this need be */
+#define NO_PERCENT		100000ULL	/* stands for no bound where there must be one */
+#define WORK_MIN		1000ULL
 
-/*
- * Where between @live and @goal a cycle begins that the program runs beside, so that it
- * ends at the goal: earlier by what the program allocated in the last one and a quarter,
- * within bounds.  Go's gcController.trigger(), its runway as it was, not as it will be.
- */
-static u64 trigger_of(struct gca_arena *a, u64 live, u64 goal)
+/** gca_mul_div() - @a * @b / @c, at most U64_MAX; @c 0 is taken for 1 */
+u64 gca_mul_div(u64 a, u64 b, u64 c)
 {
-	u64 runway = a->totals.cycles ? a->born + a->born / 4 : goal;
+	u64 high = mul_u64_u64_shr(a, b, 64);
 
-	return clamp(goal - min(goal, runway), live + TRIGGER_MIN(goal - live),
-		     live + TRIGGER_MAX(goal - live));
+	c = max(c, 1ULL);
+	return high >= c ? U64_MAX : mul_u64_u64_div_u64(a, b, c);
 }
 
-/*
- * gca_pace() - when should the next cycle begin?
- *
- * After a cycle, or when a knob was turned.  Go's rule: the goal is live + live *
- * percent / 100, at least heap_min.  With the world stopped for marking the trigger
- * is the goal, and before it where the program runs on meanwhile.
- *
- * After void cycles the trigger moves away from what is live, twice as far each time,
- * so that a cycle which keeps failing does not eat the program (review-protocol D7).
- */
-void gca_pace(struct gca_arena *a)
+static u64 add(u64 a, u64 b)
 {
-	u64 live = a->totals.live, percent = READ_ONCE(a->percent);
-	u64 goal = live + live * percent / 100, heap_live = atomic64_read(&a->heap_live);
-	u64 min = READ_ONCE(a->heap_min) * percent / 100;
-	unsigned int k = min_t(u32, a->void_run, 20);
-	u64 trigger;
+	u64 sum;
 
-	goal = max(goal, min);
-	if (k)
-		goal = max(goal, heap_live + max(65536ULL << k, (heap_live / 20) << k));
-	trigger = a->concurrent && goal > live ? trigger_of(a, live, goal) : goal;
-	if (!percent)
-		trigger = U64_MAX;
-	WRITE_ONCE(a->heap_goal, goal);
-	WRITE_ONCE(a->heap_trigger, trigger);
-	WRITE_ONCE(a->control->heap_goal, goal);
-	WRITE_ONCE(a->control->heap_trigger, trigger);
-	WRITE_ONCE(a->control->heap_live, heap_live);
+	return check_add_overflow(a, b, &sum) ? U64_MAX : sum;
 }
 
-/** gca_cycle_wanted() - has the heap reached its trigger, or was a cycle left half done? */
-bool gca_cycle_wanted(struct gca_arena *a)
+static u64 less(u64 a, u64 b)
 {
-	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
+	return a - min(a, b);
+}
 
-	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
-		return live >= READ_ONCE(a->heap_trigger);
-	/* Somebody has begun one and lets it wait: it has grown as much again. */
-	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min)))
+/* Work that the next cycle is expected to have while the program runs. */
+static u64 expected(const struct gca_pacer *p)
+{
+	return less(add(p->heap_work, add(p->stack_work, p->globals)), p->early);
+}
+
+/**
+ * gca_pacer_commit() - after a cycle, or when a knob was turned (Go's commit())
+ * @p: pacer
+ */
+void gca_pacer_commit(struct gca_pacer *p)
+{
+	u64 ratio = 0, base = add(p->marked, add(p->stack_work, p->globals));
+	unsigned int i;
+
+	p->goal = U64_MAX;
+	if (p->percent != U64_MAX)
+		p->goal = max(add(p->marked, gca_mul_div(base, p->percent, 100)),
+			      gca_mul_div(p->heap_min, p->percent, 100));
+	for (i = 0; i < GCA_PACER_WINDOW; i++)
+		ratio = max(ratio, p->cons_mark[i]);
+	/* (1 - u) / u for a quarter */
+	p->runway = gca_mul_div(gca_mul_div(ratio, 3, 1), expected(p), GCA_PACER_ONE);
+}
+
+/* Go's memoryLimitHeapGoal(): what is left for the heap by the limit, less some. */
+static u64 limit_goal(const struct gca_pacer *p)
+{
+	u64 other = less(less(p->mapped, p->heap_free), p->heap_used);
+	u64 over = less(p->mapped, p->limit), goal, headroom;
+
+	if (add(other, over) >= p->limit)
+		return p->marked;
+	goal = p->limit - (other + over);
+	headroom = max(goal / 100 * 3, GCA_HEADROOM_MIN);
+	goal = goal < headroom || goal - headroom < headroom ? headroom : goal - headroom;
+	return max(goal, p->marked);
+}
+
+/* Return: does the limit say what the goal is? */
+static bool goal_of(const struct gca_pacer *p, u64 *goal)
+{
+	u64 limit = p->limit == U64_MAX ? U64_MAX : limit_goal(p);
+
+	*goal = p->goal;
+	if (limit < *goal) {
+		*goal = limit;
 		return true;
-	return READ_ONCE(a->interrupted);
+	}
+	*goal = max(*goal, p->floor);
+	if (p->marking)
+		*goal = max(*goal, add(p->triggered, GCA_RUNWAY_MIN));
+	return false;
+}
+
+/** gca_pacer_goal() - bytes live at which the next cycle, or the running one, should end */
+u64 gca_pacer_goal(const struct gca_pacer *p)
+{
+	u64 goal;
+
+	goal_of(p, &goal);
+	return goal;
+}
+
+/**
+ * gca_pacer_trigger() - bytes live at which the next cycle should begin (Go's trigger())
+ * @p: pacer
+ *
+ * Not in the first seven tenths of the way to the goal: with marking nearly all the time
+ * everything would be born marked.  Not in its last twentieth, unless that is more than
+ * an empty heap has.
+ */
+u64 gca_pacer_trigger(const struct gca_pacer *p)
+{
+	u64 goal, low, high;
+	bool limited = goal_of(p, &goal);
+
+	if (p->marked >= goal || goal == U64_MAX)
+		return goal;
+	low = p->marked + TRIGGER_MIN(goal - p->marked);
+	high = p->marked + TRIGGER_MAX(goal - p->marked);
+	high = max(high, less(goal, TRIGGER_NEAR));
+	if (!limited)
+		low = min(max(low, p->floor), goal);
+	return clamp(less(goal, p->runway), low, max(low, high));
+}
+
+/**
+ * gca_pacer_begin() - a cycle marks, and the program runs
+ * @p: pacer
+ * @live: bytes
+ * @scan: heap work, should all of them be live
+ * @stack_max: stack work at most
+ * @early: root work that has been done already
+ */
+void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 early)
+{
+	WRITE_ONCE(p->marking, true);
+	p->triggered = live;
+	p->scan = scan;
+	p->stack_max = stack_max;
+	p->early = early;
+}
+
+/**
+ * gca_pacer_price() - what memory costs now (Go's revise())
+ * @p: pacer, marking
+ * @live: bytes
+ * @work: done since gca_pacer_begin()
+ */
+struct gca_price gca_pacer_price(const struct gca_pacer *p, u64 live, u64 work)
+{
+	u64 percent = p->percent == U64_MAX ? NO_PERCENT : p->percent;
+	u64 most = less(add(p->scan, add(p->stack_max, p->globals)), p->early);
+	u64 expect = expected(p), goal = gca_pacer_goal(p), further;
+
+	if (work > expect) {
+		/* At the same pace, if everything should be live. */
+		further = gca_mul_div(less(goal, p->triggered), most, expect);
+		further = expect ? add(p->triggered, further) : U64_MAX;
+		goal = min(further, gca_mul_div(goal, 100 + percent, 100));
+		expect = most;
+	}
+	if (live > goal) {
+		goal = gca_mul_div(goal, 11, 10);
+		expect = most;
+	}
+	return (struct gca_price){
+		.work = max(less(expect, work), WORK_MIN),
+		.bytes = max(less(goal, live), 1ULL),
+	};
+}
+
+/**
+ * gca_pacer_end() - a cycle has ended (Go's endCycle() and resetLive())
+ * @p: pacer
+ * @c: what there was in it
+ *
+ * gca_pacer_commit() is to follow.
+ */
+void gca_pacer_end(struct gca_pacer *p, const struct gca_pacer_cycle *c)
+{
+	u64 work = less(add(c->heap, add(c->stack, c->globals)), p->early), ratio;
+
+	if (p->marking && c->span_ns && c->live > p->triggered) {
+		ratio = gca_mul_div(c->live - p->triggered, GCA_PACER_ONE, work);
+		/* Idle time could have been the program's. */
+		ratio = gca_mul_div(ratio, add(c->span_ns / 4, add(c->assist_ns, c->idle_ns)),
+				    less(c->span_ns / 4 * 3, c->assist_ns));
+		memmove(&p->cons_mark[1], p->cons_mark,
+			sizeof(p->cons_mark) - sizeof(p->cons_mark[0]));
+		p->cons_mark[0] = ratio;
+	}
+	WRITE_ONCE(p->marking, false);
+	p->marked = c->marked;
+	p->heap_work = c->heap;
+	p->stack_work = c->stack;
+	p->globals = c->globals;
+	p->early = min(p->early, add(c->stack, c->globals));
 }

@@ -225,6 +225,9 @@ void gca_port_missed(struct gca_arena *a);
  */
 void gca_port_work(struct gca_arena *a);
 
+/** gca_port_hurry() - a thread waits: workers that gca_turn_begin() turned away are to ask again */
+void gca_port_hurry(struct gca_arena *a);
+
 /** gca_port_idle() - the last marker has ended, or the last span is swept */
 void gca_port_idle(struct gca_arena *a);
 
@@ -243,7 +246,7 @@ void gca_port_run_workers(struct gca_arena *a, u64 until);
  * @a: arena
  *
  * By a conductor that does not mark itself, with nothing held; not nested.
- * Sets gca_arena.processors and .marks_idle.  Return: 0, -ENODEV if there can be none: then
+ * Sets gca_arena.processors, .crew and .marks_idle.  Return: 0, -ENODEV if there can be none: then
  * the owner's threads must mark; or the errno that COLLECT reports.
  */
 int gca_port_crew_get(struct gca_arena *a);
@@ -259,6 +262,18 @@ void gca_port_crew_put(struct gca_arena *a);
  */
 int gca_port_step_begin(struct gca_arena *a);
 void gca_port_step_end(struct gca_arena *a);
+
+/**
+ * gca_port_sleep() - until a word is no longer 0, or for a while
+ * @a: arena
+ * @word: in the core's memory, written before gca_port_wake()
+ * @ns: at most, or some milliseconds more
+ *
+ * In the owner's context, with nothing held.  Return: true if the caller is wanted elsewhere: it
+ * has a signal.
+ */
+bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns);
+void gca_port_wake(u32 *word);
 
 /** gca_port_looks() - does a thread of the owner's look after the plain roots? */
 bool gca_port_looks(struct gca_arena *a);

@@ -269,6 +269,7 @@ int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 n
  */
 int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind)
 {
+	enum gca_scan what = kind == GCARENA_ROOT_STACK ? GCA_SCAN_STACK : GCA_SCAN_RANGE;
 	u64 buf[GCA_BLOCK_WORDS], pos = start, end = start + len, n;
 	struct gca_arena *a = w->arena;
 	int err;
@@ -282,7 +283,7 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind)
 			err = gca_port_copy(a, buf, pos, n);
 		if (!err) {
 			grey_range(w, buf, n / 8, kind);
-			w->scanned += n;
+			w->scanned[what] += n;
 			pos += n;
 		} else {
 			if (err == -EFAULT)

@@ -56,48 +56,15 @@ int gca_stop_world(struct gca_arena *a, bool once)
 	return 0;
 }
 
-/* Four buckets an octave: the two bits below the leading one tell them apart. */
-static unsigned int stop_bucket(u64 ns)
-{
-	unsigned int e = fls64(ns | 4) - 1;
-
-	return min_t(unsigned int, 4 * (e - 2) + ((ns | 4) >> (e - 2) & 3), GCA_STOP_BUCKETS - 1);
-}
-
-/** gca_stop_quantile() - length of a stop that @permille of all do not exceed, in ns */
-u64 gca_stop_quantile(const struct gca_totals *t, unsigned int permille)
-{
-	u64 n = 0, seen = 0;
-	unsigned int i;
-
-	for (i = 0; i < GCA_STOP_BUCKETS; i++)
-		n += READ_ONCE(t->stop_hist[i]);
-	if (!n)
-		return 0;
-	for (i = 0; i < GCA_STOP_BUCKETS; i++) {
-		seen += READ_ONCE(t->stop_hist[i]);
-		if (1000 * seen >= permille * n)
-			break;
-	}
-	/* The middle of the bucket. */
-	return ((9ULL + 2 * (i & 3)) << (i / 4)) / 2;
-}
-
 void gca_start_world(struct gca_arena *a)
 {
 	struct gca_totals *t = &a->totals;
-	unsigned int b;
 	u64 ns;
 
 	gca_port_start(a);
 	gca_gate_open(a);
 	ns = gca_port_now() - a->stop_began;
-	b = stop_bucket(ns);
-	WRITE_ONCE(t->stops, t->stops + 1);
-	WRITE_ONCE(t->stop_hist[b], t->stop_hist[b] + 1);
-	WRITE_ONCE(t->stop_ns_total, t->stop_ns_total + ns);
+	gca_hist_add(&t->stop, ns);
 	WRITE_ONCE(t->stop_ns_last, ns);
-	if (ns > t->stop_ns_max)
-		WRITE_ONCE(t->stop_ns_max, ns);
 	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
 }

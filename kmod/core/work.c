@@ -97,6 +97,40 @@ static bool sweep_slice(struct gca_arena *a, u64 end)
 	return did;
 }
 
+/*
+ * gca_work_some() - mark, if that is what gca_arena.work says
+ * @a: arena
+ * @mode: enum gca_mark_mode
+ * @ns: how long
+ * @budget: about how much, in bytes scanned; 0: no matter
+ * @did: out: whether anything was found to do, or NULL; unchanged if that is not the work
+ *
+ * As gca_work_slice().  Return: bytes scanned.
+ */
+u64 gca_work_some(struct gca_arena *a, unsigned int mode, u64 ns, u64 budget, bool *did)
+{
+	u32 work = READ_ONCE(a->work);
+	u64 t = gca_port_now();
+	struct gca_worker w;
+	bool objects;
+
+	/* Not counted in vain: it would look as if there was work. */
+	if (work != GCA_WORK_ROOTS && work != GCA_WORK_MARK)
+		return 0;
+	gca_worker_init(&w, a, false, mode);
+	w.slice_end = t + ns;
+	w.budget = budget;
+	/* Counted now: the conductor waits for us, unless it has turned away before. */
+	if (READ_ONCE(a->work) == work && gca_roots_mark(&w) && work == GCA_WORK_MARK)
+		gca_drain(&w);
+	objects = w.objects;
+	gca_worker_fini(&w);
+	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
+	if (did)
+		*did = w.done || objects;
+	return w.done;
+}
+
 /**
  * gca_work_slice() - what gca_arena.work says, for a while
  * @a: arena
@@ -110,41 +144,17 @@ static bool sweep_slice(struct gca_arena *a, u64 end)
  */
 bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns)
 {
-	u32 work = READ_ONCE(a->work);
-	u64 t = gca_port_now();
-	struct gca_worker w;
-	bool did;
+	bool did = false;
 
-	if (work == GCA_WORK_SWEEP)
-		return sweep_slice(a, t + ns);
-	if (work == GCA_WORK_NONE)
+	switch (READ_ONCE(a->work)) {
+	case GCA_WORK_SWEEP:
+		return sweep_slice(a, gca_port_now() + ns);
+	case GCA_WORK_NONE:
 		return false;
-	gca_worker_init(&w, a, false, mode);
-	w.slice_end = t + ns;
-	/* Counted now: the conductor waits for us, unless it has turned away before. */
-	if (READ_ONCE(a->work) == work && gca_roots_mark(&w) && work == GCA_WORK_MARK)
-		gca_drain(&w);
-	did = w.scanned || w.objects;
-	gca_worker_fini(&w);
-	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
-	return did;
-}
-
-#define ASSIST_NS	100000	/* of one assist */
-
-/**
- * gca_assist() - a thread that has allocated beyond the goal while others mark
- * @a: arena
- *
- * In the thread's own call, outside operations.  Go's gcAssistAlloc(), but that nobody
- * keeps accounts yet: who is beyond the goal marks for a while, each time it fetches
- * memory, so it cannot outrun those who mark.
- */
-void gca_assist(struct gca_arena *a)
-{
-	if (READ_ONCE(a->work) == GCA_WORK_MARK &&
-	    (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal))
-		gca_work_slice(a, GCA_MARK_ASSIST, ASSIST_NS);
+	default:
+		gca_work_some(a, mode, ns, 0, &did);
+		return did;
+	}
 }
 
 /** gca_missed_pending() - are there objects or root jobs to be scanned with faults on? */

@@ -10,6 +10,7 @@
  *
  * Nothing here allocates or sleeps.
  */
+#include "cycle.h"
 #include "workbuf.h"
 #include "mark.h"
 
@@ -224,6 +225,32 @@ static void put_any(struct gca_arena *a, struct gca_wbuf **pb)
 }
 
 /*
+ * gca_worker_count() - what has been scanned is work done; workers' is for all
+ *
+ * Of mode collect nothing is: that is in a stop.  What a thread does for itself it counts.
+ */
+void gca_worker_count(struct gca_worker *w)
+{
+	struct gca_arena *a = w->arena;
+	u64 sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < GCA_NR_SCANS; i++) {
+		if (!w->scanned[i])
+			continue;
+		sum += w->scanned[i];
+		atomic64_add(w->scanned[i], &a->scan_done[i]);
+		w->scanned[i] = 0;
+	}
+	if (!sum)
+		return;
+	w->done += sum;
+	atomic64_add(sum, &a->totals.scanned);
+	if (w->mode >= GCA_MARK_SERVE && w->mode <= GCA_MARK_IDLE)
+		gca_assist_credit(a, sum);
+}
+
+/*
  * gca_worker_publish() - put all entries where other workers find them (Go's dispose())
  *
  * The worker may go on with gca_worker_room().
@@ -258,11 +285,11 @@ void gca_worker_publish(struct gca_worker *w)
 		w->missed = NULL;
 		gca_port_missed(a);
 	}
-	if (w->objects || w->scanned) {
+	gca_worker_count(w);
+	if (w->objects) {
 		atomic64_add(w->objects, &a->totals.marked_objects);
 		atomic64_add(w->bytes, &a->totals.marked_bytes);
 		atomic64_add(w->bytes, &a->cycle_marked);
-		atomic64_add(w->scanned, &a->totals.scanned);
 		gca_port_trace(a, GCA_TRACE_SLICE, w->objects, w->bytes);
 	}
 	if (w->nr_missed || w->leaves) {
@@ -272,7 +299,6 @@ void gca_worker_publish(struct gca_worker *w)
 	}
 	w->objects = 0;
 	w->bytes = 0;
-	w->scanned = 0;
 	w->nr_missed = 0;
 	w->leaves = 0;
 }

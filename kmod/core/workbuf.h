@@ -64,6 +64,7 @@ bool gca_worker_more(struct gca_worker *w);
 void gca_worker_balance(struct gca_worker *w);
 void gca_worker_miss(struct gca_worker *w, u64 entry);
 void gca_worker_init(struct gca_worker *w, struct gca_arena *a, bool exclusive, unsigned int mode);
+void gca_worker_count(struct gca_worker *w);
 void gca_worker_publish(struct gca_worker *w);
 void gca_worker_fini(struct gca_worker *w);
 

@@ -93,7 +93,7 @@ static void build(const char *graph, u64 n)
 		for (i = 1; i < n; i++)
 			((u64 *)o[(i - 1) / 2])[(i - 1) % 2] = o[i];
 	} else if (!strcmp(graph, "array")) {
-		must(!gca_large(&arena, n * 8, GCARENA_CONSERVATIVE, 0, &array, &flags), "array");
+		must(!gca_large(&mutator, n * 8, GCARENA_CONSERVATIVE, 0, &array, &flags), "array");
 		memcpy((void *)array, o, n * 8);
 		roots[0] = array;
 	} else {

@@ -235,6 +235,16 @@ int gca_port_backoff(struct gca_arena *a, u64 ns)
 	return 0;
 }
 
+bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
+{
+	schedule_timeout_uninterruptible(nsecs_to_jiffies(ns) + 1);
+	return false;
+}
+
+void gca_port_wake(u32 *word)
+{
+}
+
 int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	return gca_port_stack(a, m, s);
@@ -254,6 +264,10 @@ void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
 }
 
 /* No workers: who waits for them works. */
+void gca_port_hurry(struct gca_arena *a)
+{
+}
+
 void gca_port_work(struct gca_arena *a)
 {
 }

@@ -75,6 +75,10 @@ WEAK void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
 {
 }
 
+WEAK void gca_port_hurry(struct gca_arena *a)
+{
+}
+
 WEAK void gca_port_work(struct gca_arena *a)
 {
 }

@@ -271,7 +271,7 @@ static void test_layout_errors(void **state)
 	u64 addr, beyond = 1ULL << 3;
 	u32 id, flags, i;
 
-	assert_int_equal(gca_large(&w->a, 50000, GCARENA_PRECISE, 0, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 50000, GCARENA_PRECISE, 0, &addr, &flags), -EINVAL);
 	assert_int_equal(gca_layout_add(&w->a, 0, bits, &id), -EINVAL);
 	assert_int_equal(gca_layout_add(&w->a, 12, bits, &id), -EINVAL);
 	assert_int_equal(gca_layout_add(&w->a, GCARENA_LAYOUT_MAX + 8, bits, &id), -EINVAL);
@@ -286,10 +286,10 @@ static void test_layout_errors(void **state)
 	}
 	assert_int_equal(gca_layout_add(&w->a, 8, bits, &id), -ENOSPC);
 	assert_int_equal(w->a.layout[0]->bits[0], beyond);
-	assert_int_equal(gca_large(&w->a, 50000, GCARENA_PRECISE, i, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 50000, GCARENA_NOSCAN, 1, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 50000, GCARENA_NR_KINDS, 0, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 50000, GCARENA_PRECISE, i - 1, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 50000, GCARENA_PRECISE, i, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 50000, GCARENA_NOSCAN, 1, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 50000, GCARENA_NR_KINDS, 0, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 50000, GCARENA_PRECISE, i - 1, &addr, &flags), 0);
 	world_close(w);
 }
 
@@ -486,7 +486,7 @@ static void test_scavenge(void **state)
 	assert_true(free <= 65536);
 	assert_int_equal(w->a.heap.returned << GCARENA_PAGE_SHIFT, bytes);
 	/* all the rest is one clean run */
-	assert_int_equal(gca_large(&w->a, 64 * MIB - free, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 64 * MIB - free, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 	assert_false(flags & GCARENA_LARGE_NEEDZERO);
 	world_close(w);
 }
@@ -500,7 +500,7 @@ static void test_scavenge_batch(void **state)
 	u64 addr[64], used, x;
 
 	for (i = 0; i < 64; i++)	/* 128 KiB each, none beside another */
-		assert_int_equal(gca_large(&w->a, 32 * GCARENA_PAGE_SIZE, GCARENA_NOSCAN, 0,
+		assert_int_equal(gca_large(&w->m, 32 * GCARENA_PAGE_SIZE, GCARENA_NOSCAN, 0,
 					   &addr[i], &flags), 0);
 	for (i = 0; i < 64; i += 2)
 		w->root[i] = addr[i] + 8;
@@ -577,12 +577,12 @@ static bool scenario(u32 after)
 	STEP(gca_roots_update(a, &r, 1, NULL, 0));
 	count = 1;
 	STEP(gca_refill(m, GCARENA_SPAN_CLASS(78, 0), &count));
-	STEP(gca_large(a, 3 * GCA_CHUNK_SIZE, GCARENA_PRECISE, 65, &addr, &flags));
+	STEP(gca_large(m, 3 * GCA_CHUNK_SIZE, GCARENA_PRECISE, 65, &addr, &flags));
 	mine[0] = addr;
 	STEP(gca_collect(a, ORDER(GCA_UNTIL_MARKING, true, WORLD_TIMEOUT)));
 	STEP(gca_roots_update(a, &r, 1, &r, 1));
 	/* a new chunk in the middle of a cycle */
-	STEP(gca_large(a, 2 * GCA_CHUNK_SIZE, GCARENA_CONSERVATIVE, 0, &addr, &flags));
+	STEP(gca_large(m, 2 * GCA_CHUNK_SIZE, GCARENA_CONSERVATIVE, 0, &addr, &flags));
 	STEP(gca_collect(a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)));
 	STEP(gca_collect(a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)));
 	metadata = a->metadata;

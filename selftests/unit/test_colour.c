@@ -565,7 +565,7 @@ static void test_large(void **state)
 				w = world_open(64 * MIB, 0, 1);
 				if (born)
 					world_cycle(w, GCA_UNTIL_MARKING);
-				assert_int_equal(gca_large(&w->a, 50000, GCARENA_NOSCAN, 0, &addr,
+				assert_int_equal(gca_large(&w->m, 50000, GCARENA_NOSCAN, 0, &addr,
 							   &flags), 0);
 				w->root[0] = addr;
 				if (!born && drop == 0)

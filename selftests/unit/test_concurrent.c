@@ -70,6 +70,8 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	bool marks = READ_ONCE(a->work) == GCA_WORK_MARK && !scene.stopped;
 
+	/* Somebody conducts: memory has its price. */
+	assert_false(marks && a->interrupted);
 	/* A quarter of the processors, then and only then. */
 	assert_int_equal(a->modes.limited, marks);
 	if (marks && scene.between)
@@ -567,20 +569,41 @@ static void test_no_crew(void **state)
 
 /* --------------------------------------------------------------------------- assist */
 
+static void owe(struct world *w, s64 bytes)
+{
+	w->m.balance = -bytes;
+	w->m.balance_epoch = w->a.epoch;
+}
+
 static void assist(struct world *w, u32 n)
 {
-	u64 goal = w->a.heap_goal, before = atomic64_read(&w->a.totals.scanned);
+	u64 before = atomic64_read(&w->a.totals.scanned);
+	struct gca_price price;
 
 	if (n)
 		return;
-	w->a.heap_goal = U64_MAX;
-	gca_assist(&w->a);
+	/* Who owes nothing does nothing. */
+	owe(w, 0);
+	gca_assist(&w->m);
 	assert_int_equal(atomic64_read(&w->a.totals.scanned), before);
-	w->a.heap_goal = 0;
-	gca_assist(&w->a);
+	/* What others have done for all comes first, and is used up. */
+	price = gca_pace_price(&w->a);
+	owe(w, price.bytes);
+	gca_assist_credit(&w->a, 65536);
+	gca_assist(&w->m);
+	assert_int_equal(atomic64_read(&w->a.totals.scanned), before);
+	assert_int_equal(atomic64_read(&w->a.credit), 0);
+	/* It buys no more than there is. */
+	assert_true(price.work < 65536);
+	assert_int_equal(w->m.balance, 1);
+	/* Then it marks, more than it owes. */
+	owe(w, price.bytes / 2);
+	gca_assist(&w->m);
 	assert_true((u64)atomic64_read(&w->a.totals.scanned) > before);
 	assert_true(world_marked(w, node[39]));
-	w->a.heap_goal = goal;
+	assert_int_equal(w->a.totals.assists.n, 1);
+	/* Here nobody is left to wait for. */
+	assert_int_equal(w->a.nr_payees, 0);
 }
 
 static void test_assist(void **state)
@@ -592,16 +615,99 @@ static void test_assist(void **state)
 	assert_int_equal(cycle(w), 0);
 	assert_true(atomic64_read(&w->a.totals.mark_ns[GCA_MARK_ASSIST]) > 0);
 	/* With the phase off, or nobody else at work, there is nothing to do. */
-	w->a.heap_goal = 0;
-	gca_assist(&w->a);
+	owe(w, MIB);
+	gca_assist(&w->m);
 	world_cycle(w, GCA_UNTIL_MARKING);
-	gca_assist(&w->a);
+	owe(w, MIB);
+	gca_assist(&w->m);
 	assert_false(world_marked(w, node[39]));
 	world_cycle(w, GCA_UNTIL_SWEPT);
+	assert_int_equal(w->a.totals.assists.n, 1);
 	world_close(w);
 }
 
-/* The trigger is before the goal by what the last cycle's marking let in, within bounds. */
+/* Objects that are larger than what is owed at a time, and nobody but those who owe. */
+#define BIG_WORDS	(MIB / 8)
+
+static u64 big, big_last;
+
+static void assist_big(struct world *w, u32 n)
+{
+	u32 tries;
+
+	if (n)
+		return;
+	for (tries = 0; tries < 100 && !world_marked(w, big_last); tries++) {
+		owe(w, 8192);
+		gca_assist(&w->m);
+	}
+	assert_true(world_marked(w, big_last));
+	/* It was looked at once. */
+	assert_true(atomic64_read(&w->a.scan_done[GCA_SCAN_HEAP]) < 2 * MIB);
+}
+
+static void test_assist_big(void **state)
+{
+	struct world *w = open_scene(0);
+
+	big = world_alloc(w, MIB, GCARENA_CONSERVATIVE, 0);
+	big_last = world_alloc(w, 4096, GCARENA_NOSCAN, 0);
+	world_store(w, big + 8 * (BIG_WORDS - 1), big_last);
+	w->root[0] = big;
+	scene.between = assist_big;
+	assert_int_equal(cycle(w), 0);
+	world_close(w);
+}
+
+/* What is lent and made while a cycle marks is owed for; what comes back is not. */
+static void charges(struct world *w, u32 n)
+{
+	u64 live = atomic64_read(&w->a.heap_live), scan = atomic64_read(&w->a.heap_scan), addr;
+	u32 count = 2, flags;
+
+	if (n)
+		return;
+	assert_int_equal(w->m.balance_epoch == w->a.epoch ? w->m.balance : 0, 0);
+	assert_int_equal(gca_refill(&w->m, GCARENA_SPAN_CLASS(20, GCARENA_CONSERVATIVE), &count), 0);
+	/* One at a time, while each has its price. */
+	assert_int_equal(count, 1);
+	assert_int_equal(w->m.balance, live - (u64)atomic64_read(&w->a.heap_live));
+	assert_true(w->m.balance < 0);
+	assert_int_equal(w->sh->assist_balance, w->m.balance);
+	assert_int_equal(gca_large(&w->m, MIB, GCARENA_CONSERVATIVE, 0, &addr, &flags), 0);
+	assert_int_equal(w->m.balance, live - (u64)atomic64_read(&w->a.heap_live));
+	/* It is black: no work for this cycle. */
+	assert_int_equal(atomic64_read(&w->a.heap_scan), scan);
+	/* A thread that owes, and goes: nobody else's. */
+	world_detach(w);
+	assert_true(w->m.balance >= -(s64)MIB);
+	world_attach(w);
+}
+
+static void test_charges(void **state)
+{
+	struct world *w = open_scene(0);
+	u64 scan = atomic64_read(&w->a.heap_scan), addr;
+	u32 flags;
+
+	list(w, node, 40);
+	assert_true((u64)atomic64_read(&w->a.heap_scan) > scan);
+	scan = atomic64_read(&w->a.heap_scan);
+	assert_int_equal(gca_large(&w->m, MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(atomic64_read(&w->a.heap_scan), scan);
+	assert_int_equal(gca_large(&w->m, MIB, GCARENA_CONSERVATIVE, 0, &addr, &flags), 0);
+	assert_int_equal(atomic64_read(&w->a.heap_scan), scan + MIB + 8 * GCA_OBJECT_WORDS);
+	/* With the phase off nothing is owed. */
+	assert_int_equal(w->m.balance, 0);
+	scene.between = charges;
+	assert_int_equal(cycle(w), 0);
+	/* What was scanned is what can hold pointers. */
+	assert_int_equal(atomic64_read(&w->a.heap_scan), w->a.pacer.heap_work);
+	assert_false(w->a.pacer.marking);
+	world_close(w);
+}
+
+/* The trigger is before the goal by what marking will let in, within Go's bounds. */
 static void test_trigger(void **state)
 {
 	struct world *w = open_scene(0);
@@ -609,21 +715,24 @@ static void test_trigger(void **state)
 
 	a->heap_min = 0;
 	a->totals.live = 100 * MIB;
-	a->totals.cycles = 1;
-	a->born = 0;
 	gca_pace(a);
 	assert_int_equal(a->heap_goal, 200 * MIB);
-	assert_int_equal(a->heap_trigger, 195 * MIB);
-	a->born = 16 * MIB;
+	assert_int_equal(a->heap_trigger, 196 * MIB);
+	a->pacer.heap_work = 8 * MIB;
+	a->pacer.cons_mark[GCA_PACER_WINDOW - 1] = GCA_PACER_ONE / 2;
 	gca_pace(a);
-	assert_int_equal(a->heap_trigger, 180 * MIB);
-	a->born = U64_MAX / 2;
+	assert_int_equal(a->heap_trigger, 188 * MIB);
+	a->pacer.heap_work = U64_MAX / 2;
 	gca_pace(a);
-	assert_int_equal(a->heap_trigger, 170 * MIB);
-	a->totals.cycles = 0;
-	a->born = 0;
+	assert_int_equal(a->heap_trigger, 100 * MIB + 100 * MIB / 64 * 45);
+	/* Roots cost marking as well as objects do: they count. */
+	a->pacer.heap_work = 0;
+	a->pacer.globals = 10 * MIB;
+	a->pacer.stack_work = 10 * MIB;
+	a->pacer.early = 20 * MIB;
 	gca_pace(a);
-	assert_int_equal(a->heap_trigger, 170 * MIB);
+	assert_int_equal(a->heap_goal, 220 * MIB);
+	assert_int_equal(a->heap_trigger, 216 * MIB);
 	a->concurrent = false;
 	gca_pace(a);
 	assert_int_equal(a->heap_trigger, a->heap_goal);
@@ -649,6 +758,8 @@ int main(void)
 		cmocka_unit_test(test_library),
 		cmocka_unit_test(test_no_crew),
 		cmocka_unit_test(test_assist),
+		cmocka_unit_test(test_assist_big),
+		cmocka_unit_test(test_charges),
 		cmocka_unit_test(test_trigger),
 	};
 

@@ -14,7 +14,7 @@ static void test_inner_leaks(void **state)
 	for (i = 0; i < 64; i++)
 		assert_true(world_alloc(w, MIB, GCARENA_NOSCAN, 0));
 	world_collect(w);
-	assert_int_equal(gca_large(&w->a, 13 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 13 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 	world_close(w);
 }
 

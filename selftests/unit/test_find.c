@@ -66,7 +66,7 @@ static void add_large(struct world *w, u64 bytes, u32 kind)
 	struct place *p = &place[nr_places++];
 	u32 flags;
 
-	assert_int_equal(gca_large(&w->a, bytes, kind, 0, &p->start, &flags), 0);
+	assert_int_equal(gca_large(&w->m, bytes, kind, 0, &p->start, &flags), 0);
 	p->bytes = ALIGN(bytes, GCARENA_PAGE_SIZE);
 	p->size = p->bytes;
 	p->nelems = 1;

@@ -362,12 +362,12 @@ static void test_tebibyte(void **state)
 
 	assert_true(w->a.metadata < table + 1 * MIB);
 	for (i = 0; i < 3; i++) {
-		assert_int_equal(gca_large(&w->a, 1ULL << 40, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+		assert_int_equal(gca_large(&w->m, 1ULL << 40, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 		assert_int_equal(addr, w->a.base);
 		assert_true(w->a.metadata < table + 1 * MIB);
 		/* dirty from the second time on, clean again after it was returned */
 		assert_int_equal(!!(flags & GCARENA_LARGE_NEEDZERO), i == 1);
-		assert_int_equal(gca_large(&w->a, 1, GCARENA_NOSCAN, 0, &other, &flags), -ENOSPC);
+		assert_int_equal(gca_large(&w->m, 1, GCARENA_NOSCAN, 0, &other, &flags), -ENOSPC);
 		w->root[0] = addr + (1ULL << 39);
 		world_collect(w);
 		assert_true(world_holds(w, addr + (1ULL << 40) - 1));
@@ -381,9 +381,9 @@ static void test_tebibyte(void **state)
 			gca_scavenge_done(&w->a, run, n);
 		}
 	}
-	assert_int_equal(gca_large(&w->a, (1ULL << 40) + 1, 0, 0, &addr, &flags), -ENOSPC);
-	assert_int_equal(gca_large(&w->a, U64_MAX, 0, 0, &addr, &flags), -ENOSPC);
-	assert_int_equal(gca_large(&w->a, 0, 0, 0, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, (1ULL << 40) + 1, 0, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(gca_large(&w->m, U64_MAX, 0, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(gca_large(&w->m, 0, 0, 0, &addr, &flags), -EINVAL);
 	world_close(w);
 }
 
@@ -482,7 +482,7 @@ static void test_unused_stand_in(void **state)
 	for (i = 0; i < 60; i++)
 		assert_true(world_alloc(w, MIB, GCARENA_NOSCAN, 0));
 	world_collect(w);
-	assert_int_equal(gca_large(&w->a, 40 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 40 * MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 	/* nor one that was made and not used */
 	metadata = w->a.metadata;
 	assert_int_equal(gca_chunk_grow(&w->a, &need), 0);
@@ -502,7 +502,7 @@ static void test_allocation_failure(void **state)
 
 	for (n = 0;; n++) {
 		gca_test_fail_after = n;
-		err = gca_large(&w->a, 100 * MIB, GCARENA_NOSCAN, 0, &addr, &flags);
+		err = gca_large(&w->m, 100 * MIB, GCARENA_NOSCAN, 0, &addr, &flags);
 		gca_test_fail_after = -1;
 		if (!err)
 			break;

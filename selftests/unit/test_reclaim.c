@@ -74,7 +74,7 @@ static void test_many(void **state)
 	world_detach(w);
 	world_attach(w);
 	world_cycle(w, GCA_UNTIL_MARKED);
-	assert_int_equal(gca_large(&w->a, 200 * GCARENA_PAGE_SIZE, GCARENA_NOSCAN, 0, &addr, &flags),
+	assert_int_equal(gca_large(&w->m, 200 * GCARENA_PAGE_SIZE, GCARENA_NOSCAN, 0, &addr, &flags),
 			 0);
 	assert_true(flags & GCARENA_LARGE_NEEDZERO);
 	assert_true(span_of(w, addr) + 200 <= top);
@@ -172,7 +172,7 @@ static void test_bounded(void **state)
 	u32 i, n, before, flags;
 	u64 addr, dead;
 
-	assert_int_equal(gca_large(&w->a, 1ULL << 35, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 1ULL << 35, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 	dead = new_object(w, 50000);
 	w->root[0] = addr + 8;
 	world_cycle(w, GCA_UNTIL_MARKED);
@@ -254,9 +254,9 @@ static void test_full_large(void **state)
 	struct world *w = full_but_for_42(&room);
 	u32 flags;
 
-	assert_int_equal(gca_large(&w->a, 300000, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 300000, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 	assert_in_range(addr, room, room + 42 * GCARENA_PAGE_SIZE);
-	assert_int_equal(gca_large(&w->a, 300000, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(gca_large(&w->m, 300000, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
 	world_close(w);
 }
 
@@ -272,10 +272,10 @@ static void test_full_killed(void **state)
 	world_hooks.relax = 1;
 	assert_int_equal(gca_refill(&w->m, 4 * sc, &n), -EINTR);
 	assert_int_equal(n, 0);
-	assert_int_equal(gca_large(&w->a, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -EINTR);
+	assert_int_equal(gca_large(&w->m, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -EINTR);
 	assert_true(atomic64_read(&w->a.unswept) > 8192 - 600);
 	world_hooks.relax = 0;
-	assert_int_equal(gca_large(&w->a, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(gca_large(&w->m, 500000, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
 	assert_int_equal(atomic64_read(&w->a.unswept), 0);
 	world_close(w);
 }
@@ -312,7 +312,7 @@ static void *take(void *arg)
 		} else if (i % 3) {
 			if (gca_refill(&t->m, (i * 4 + t->seed) % 70 * 4, &n))
 				abort();
-		} else if (gca_large(t->a, 100000, GCARENA_NOSCAN, 0, &addr, &flags)) {
+		} else if (gca_large(&t->m, 100000, GCARENA_NOSCAN, 0, &addr, &flags)) {
 			abort();
 		}
 	}

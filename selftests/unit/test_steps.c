@@ -396,7 +396,7 @@ static void void_cycle(u32 way, bool under_way, u64 seed)
 		assert_int_equal(world_held(w), held);
 		/* it is tried again later, each time twice as much */
 		live = atomic64_read(&a->heap_live);
-		goal = max_t(u64, 2 * a->totals.live, 65536);
+		goal = max_t(u64, 2 * a->totals.live + a->pacer.globals, 65536);
 		trigger = live + max_t(u64, 65536ULL << k, (live / 20) << k);
 		assert_int_equal(a->void_run, k);
 		assert_int_equal(a->heap_trigger, max(trigger, goal));
@@ -414,7 +414,8 @@ static void void_cycle(u32 way, bool under_way, u64 seed)
 	collect_exactly(&g);
 	assert_int_equal(looked, 1);
 	assert_int_equal(a->void_run, 0);
-	assert_int_equal(a->heap_trigger, max_t(u64, 2 * a->totals.live, 65536));
+	assert_int_equal(a->pacer.globals, sizeof(w->root));
+	assert_int_equal(a->heap_trigger, 2 * a->totals.live + sizeof(w->root));
 	world_hooks.in_stop = NULL;
 	mutate(&g, 100);
 	collect_exactly(&g);
@@ -761,12 +762,12 @@ static void test_arguments(void **state)
 	assert_int_equal(gca_refill(&w->m, 0, &n), -EINVAL);
 	n = GCA_REFILL_MAX + 1;
 	assert_int_equal(gca_refill(&w->m, 0, &n), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 0, GCARENA_NOSCAN, 0, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 8, GCARENA_NR_KINDS, 0, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 8, GCARENA_PRECISE, 0, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 8, GCARENA_NOSCAN, 1, &addr, &flags), -EINVAL);
-	assert_int_equal(gca_large(&w->a, 64 * MIB + 1, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
-	assert_int_equal(gca_large(&w->a, ~0ULL, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(gca_large(&w->m, 0, GCARENA_NOSCAN, 0, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 8, GCARENA_NR_KINDS, 0, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 8, GCARENA_PRECISE, 0, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 8, GCARENA_NOSCAN, 1, &addr, &flags), -EINVAL);
+	assert_int_equal(gca_large(&w->m, 64 * MIB + 1, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
+	assert_int_equal(gca_large(&w->m, ~0ULL, GCARENA_NOSCAN, 0, &addr, &flags), -ENOSPC);
 	assert_int_equal(w->a.heap.inuse, 0);
 	world_close(w);
 }
@@ -954,7 +955,7 @@ static void test_layouts(void **state)
 		u32 flags;
 
 		if (k % 2)
-			assert_int_equal(gca_large(&w->a, bytes, GCARENA_PRECISE, 1007, &arr, &flags), 0);
+			assert_int_equal(gca_large(&w->m, bytes, GCARENA_PRECISE, 1007, &arr, &flags), 0);
 		else
 			arr = world_alloc(w, bytes, GCARENA_PRECISE, 2007);
 		for (i = 0; i < bytes / 24 * 3; i++)
@@ -1077,7 +1078,7 @@ static void test_scavenge(void **state)
 	assert_int_equal(w->a.heap.inuse, 0);
 	assert_int_equal(w->a.heap.returned << GCARENA_PAGE_SHIFT, 16 * MIB + bytes);
 	/* all is one clean run again */
-	assert_int_equal(gca_large(&w->a, 64 * MIB - free, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	assert_int_equal(gca_large(&w->m, 64 * MIB - free, GCARENA_NOSCAN, 0, &addr, &flags), 0);
 	assert_false(flags & GCARENA_LARGE_NEEDZERO);
 	world_collect(w);
 	world_close(w);
@@ -1141,7 +1142,7 @@ static void test_no_memory(void **state)
 
 	/* the jobs of a larger set, checkmark's bits of new chunks */
 	before = w->a.heap.inuse;
-	n = FAIL_EACH(err, gca_large(&w->a, 13 * MIB, GCARENA_NOSCAN, 0, &addr, &flags),
+	n = FAIL_EACH(err, gca_large(&w->m, 13 * MIB, GCARENA_NOSCAN, 0, &addr, &flags),
 		      w->a.heap.inuse == before);
 	assert_true(n >= 1);
 	n = FAIL_EACH(err, gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)),

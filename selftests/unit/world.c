@@ -306,7 +306,7 @@ u64 world_alloc(struct world *w, u64 bytes, u32 kind, u32 layout)
 
 	w->wants = 0;
 	if (bytes + header > GCARENA_SMALL_MAX) {
-		w->err = gca_large(&w->a, bytes, kind, kind == GCARENA_PRECISE ? layout : 0,
+		w->err = gca_large(&w->m, bytes, kind, kind == GCARENA_PRECISE ? layout : 0,
 				   &addr, &flags);
 		if (w->err)
 			return 0;

@@ -196,7 +196,7 @@ struct gcarena_slot {
  * @ring_tail: entries the thread has put; free running
  * @ring_head: entries the kernel has taken; published for the thread
  * @critical: nesting count of critical sections, for threads without rseq
- * @assist_balance: bytes this thread may allocate before it must assist
+ * @assist_balance: bytes that this thread may be lent in this cycle before it owes work
  * @nr_slots: slots in @slot; slot 0 is always empty
  * @stack_sp: while the thread runs on another stack than the one of ATTACH: from
  *	where on that one is in use; 0: not known, or it runs there
@@ -557,12 +557,24 @@ struct gcarena_config {
  * @self_scans: stacks captured by their own threads on their way to user mode
  * @self_ns: time that took
  * @restarts: stops at the end of marking that found something to mark
- * @assist_ns: time that threads marked which had allocated beyond the goal
+ * @assist_ns: time that threads marked to pay for what they allocated
  * @fractional_ns: of @worker_ns, in mode fractional
  * @idle_ns: of @worker_ns, in mode idle; the rest is dedicated
  * @idle_kicks: times that the scheduler's idle hook woke a worker
  * @idle_yields: times that a worker in mode idle found its processor wanted
  * @idle_raised: times that one had lost it with work in hand, and was made an ordinary thread
+ * @trigger: bytes at which the next cycle begins; ~0: none does by itself
+ * @begun_live: bytes live as the last cycle began
+ * @ended_live: as it ended
+ * @ended_goal: at which it should have
+ * @work_heap: bytes of objects that it scanned, and 192 for each object
+ * @work_stack: of stacks
+ * @work_roots: of root ranges
+ * @cons_mark: bytes allocated for each byte scanned, times 2^32: what the pacer expects
+ * @assists: times that a thread had to mark, or to wait for those who do, before it went on
+ * @assist_hold_ns_total: for so long
+ * @assist_hold_ns_max: longest
+ * @assist_hold_ns_p99: 99th percentile, to within 1/8
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -579,6 +591,9 @@ struct gcarena_stats {
 	__u64 self_scans, self_ns;
 	__u64 restarts, assist_ns;
 	__u64 fractional_ns, idle_ns, idle_kicks, idle_yields, idle_raised;
+	__u64 trigger, begun_live, ended_live, ended_goal;
+	__u64 work_heap, work_stack, work_roots, cons_mark;
+	__u64 assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
 };
 
 /**

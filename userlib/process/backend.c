@@ -175,16 +175,17 @@ static GCA_UNWATCHED int process_park(struct gca_space *space, uint32_t id)
 /* ------------------------------------------------------------------------ allocation */
 
 /*
- * What the caller should do next; also pokes coordinator and pager, and has who is beyond
- * the goal mark.
+ * What the caller should do next; also pokes coordinator and pager, and has @pays, if it owes
+ * work, do it.  Not in a settle: that is in the middle of a store.
  */
-static u32 process_wants(struct gca_process *p)
+static u32 process_wants(struct gca_process *p, struct gca_member *pays)
 {
 	u32 flags = 0;
 
-	gca_assist(&p->arena);
 	if (gca_cycle_wanted(&p->arena) && !gca_kick(p, true))
 		flags |= GCARENA_WANT_COLLECT;
+	else if (pays)
+		gca_assist(&pays->core);
 	if (gca_scavenge_wanted(&p->arena)) {
 		flags |= GCARENA_WANT_SERVE;
 		if (!READ_ONCE(p->poke)) {
@@ -209,7 +210,7 @@ static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	gca_call_enter();
 	err = gca_refill(&m->core, req->span_class, &req->count);
-	req->flags = process_wants(p);
+	req->flags = process_wants(p, m);
 	gca_call_leave();
 	pthread_setcancelstate(cancel, NULL);
 	return err;
@@ -225,12 +226,12 @@ static int process_large(struct gca_space *space, struct gcarena_large *req)
 
 	if (m) {
 		/* A root until the caller has been told: a cycle may come in between. */
-		err = gca_large(&p->arena, req->bytes, req->kind, req->layout, &m->core.newborn,
+		err = gca_large(&m->core, req->bytes, req->kind, req->layout, &m->core.newborn,
 				&flags);
 		req->addr = err ? 0 : m->core.newborn;
 		/* Pairs with the acquire in scan_thread(). */
 		smp_store_release(&m->core.newborn, 0);
-		req->flags = flags | process_wants(p);
+		req->flags = flags | process_wants(p, m);
 	}
 	gca_call_end(call);
 	return err;
@@ -244,7 +245,7 @@ static int process_settle(struct gca_space *space, struct gcarena_settle *req)
 	int err = m ? gca_settle(&m->core) : -EPERM;
 
 	if (!err)
-		req->flags = process_wants(p);
+		req->flags = process_wants(p, NULL);
 	gca_call_end(call);
 	return err;
 }

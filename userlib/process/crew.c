@@ -111,16 +111,23 @@ static int gca_turn(struct gca_process *p, struct gca_hand *h)
 	return did;
 }
 
+/* Is there a thread that waits for marking?  Under p->lock, as gca_port_hurry() has it. */
+static bool gca_hurried(const struct gca_process *p)
+{
+	return READ_ONCE(p->arena.nr_payees);
+}
+
 /*
  * How many may work beside the coordinator?  While the world runs a processor is left to
- * it: they are found out too late, and a thread that allocates would wait for them.
+ * it: they are found out too late, and a thread that allocates would wait for them.  Not so
+ * while one does.
  * p->lock is held.
  */
 static unsigned int gca_helpers(const struct gca_process *p)
 {
 	unsigned int cpus = max(READ_ONCE(p->arena.processors), 2U);
 
-	return READ_ONCE(p->stopped) ? p->want : min(p->want, cpus - 2);
+	return READ_ONCE(p->stopped) || gca_hurried(p) ? p->want : min(p->want, cpus - 2);
 }
 
 static void *gca_worker(void *arg)
@@ -149,7 +156,7 @@ static void *gca_worker(void *arg)
 		pthread_mutex_lock(&p->lock);
 		if (!--p->busy)
 			pthread_cond_signal(&p->idle);
-		if (did < 0 && p->working && !p->dying)
+		if (did < 0 && p->working && !p->dying && !gca_hurried(p))
 			gca_wait(p, &p->turn, hand.turn.wait);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -190,6 +197,7 @@ int gca_port_crew_get(struct gca_arena *a)
 	u64 live = a->totals.cycles ? a->totals.live : (u64)atomic64_read(&a->heap_live);
 
 	WRITE_ONCE(p->want, min_t(u64, live / GCA_HEAP_PER_WORKER, p->nr_workers));
+	WRITE_ONCE(a->crew, READ_ONCE(p->want) + 1);
 	WRITE_ONCE(a->processors, gca_processors());
 	WRITE_ONCE(a->marks_idle, true);
 	return 0;
@@ -237,7 +245,7 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 			break;
 		pthread_mutex_lock(&p->lock);
 		/* Busy, or a thread that scans its own stack, whom nothing tells us of. */
-		if (did <= 0)
+		if (did <= 0 && !(did < 0 && gca_hurried(p)))
 			gca_wait(p, &p->idle, !p->busy && !gca_work_there(a) ? GCA_LOOK_AGAIN :
 				 did ? h->turn.wait : GCA_LOOK_UP);
 		pthread_mutex_unlock(&p->lock);
@@ -247,6 +255,20 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	WRITE_ONCE(p->working, false);
 	while (p->busy)
 		pthread_cond_wait(&p->idle, &p->lock);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void gca_port_hurry(struct gca_arena *a)
+{
+	struct gca_process *p = a->port;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->working) {
+		pthread_cond_broadcast(&p->turn);
+		pthread_cond_broadcast(&p->idle);
+		if (p->want)
+			pthread_cond_broadcast(&p->work);
+	}
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,6 +209,21 @@ void gca_port_page_forget(void)
 {
 	if (gca_my_page)
 		gca_my_page->n = 0;
+}
+
+/* Signals are blocked, or handled here. */
+GCA_WEAK bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
+{
+	struct timespec t = { (time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL) };
+
+	(void)a;
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0);
+	return false;
+}
+
+GCA_WEAK void gca_port_wake(u32 *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 /*

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * pace.c: what an arena tells its pacer (pacer.c), and what it takes from it.
+ *
+ * Scan work is what markers have looked at, by whatever path (GCA_OBJECT_WORDS says in what
+ * unit); it is counted now and then while they mark, and when they publish what they have
+ * found.  The live heap grows when a span is lent or a large
+ * object made.  Both are read where they are needed: nothing is revised in between, a price
+ * is computed when somebody has to pay.
+ *
+ * Decides nothing: no formula is here.
+ */
+#include "cycle.h"
+
+#define STACK_ROOM	(64ULL << 10)	/* a thread's stack may have grown by so much */
+
+/* Work of the running cycle. */
+static u64 work_done(struct gca_arena *a)
+{
+	return (u64)atomic64_read(&a->scan_done[GCA_SCAN_HEAP]) +
+	       (u64)atomic64_read(&a->scan_done[GCA_SCAN_STACK]) +
+	       (u64)atomic64_read(&a->scan_done[GCA_SCAN_RANGE]);
+}
+
+static u64 live_now(struct gca_arena *a)
+{
+	return max_t(s64, atomic64_read(&a->heap_live), 0);
+}
+
+/* Under pace_lock: tell everybody. */
+static void publish(struct gca_arena *a)
+{
+	const struct gca_pacer *p = &a->pacer;
+	u64 goal = gca_pacer_goal(p), trigger = goal;
+
+	/* With the world stopped for marking a cycle ends where it begins. */
+	if (a->concurrent)
+		trigger = gca_pacer_trigger(p);
+	/* Nothing asks for a cycle, so there is no goal; to give back memory there is. */
+	if (goal == U64_MAX)
+		goal = p->marked;
+	WRITE_ONCE(a->heap_goal, goal);
+	WRITE_ONCE(a->heap_trigger, trigger);
+	WRITE_ONCE(a->control->heap_goal, goal);
+	WRITE_ONCE(a->control->heap_trigger, trigger);
+	WRITE_ONCE(a->control->heap_live, live_now(a));
+}
+
+/*
+ * gca_pace() - when should the next cycle begin?
+ *
+ * After a cycle, or when a knob was turned.
+ *
+ * After void cycles the trigger moves away from what is live, twice as far each time,
+ * so that a cycle which keeps failing does not eat the program (review-protocol D7).
+ */
+void gca_pace(struct gca_arena *a)
+{
+	u64 percent = READ_ONCE(a->percent), live = live_now(a);
+	unsigned int k = min_t(u32, a->void_run, 20);
+	struct gca_pacer *p = &a->pacer;
+
+	gca_spin_lock(&a->pace_lock);
+	p->percent = percent ? percent : U64_MAX;
+	p->heap_min = READ_ONCE(a->heap_min);
+	p->limit = U64_MAX;
+	p->marked = a->totals.live;
+	p->floor = k ? live + max(65536ULL << k, (live / 20) << k) : 0;
+	gca_pacer_commit(p);
+	publish(a);
+	gca_spin_unlock(&a->pace_lock);
+}
+
+/* gca_pace_reset() - in the begin stop: no work has been done */
+void gca_pace_reset(struct gca_arena *a)
+{
+	unsigned int i;
+
+	for (i = 0; i < GCA_NR_SCANS; i++)
+		atomic64_set(&a->scan_done[i], 0);
+}
+
+/* gca_pace_begin() - at the end of the begin stop: the program will run while marking */
+void gca_pace_begin(struct gca_arena *a)
+{
+	struct gca_pacer *p = &a->pacer;
+
+	gca_spin_lock(&a->pace_lock);
+	a->pace_began = gca_port_now();
+	a->pace_assist_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_ASSIST]);
+	a->pace_idle_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
+	gca_pacer_begin(p, a->live_at_begin, max_t(s64, atomic64_read(&a->heap_scan), 0),
+			p->stack_work + a->nr_mutators * STACK_ROOM, work_done(a));
+	publish(a);
+	gca_spin_unlock(&a->pace_lock);
+	/* What has been done early is nobody's credit. */
+	gca_assist_reset(a);
+}
+
+/*
+ * gca_pace_end() - in the stop in which a cycle ends; then gca_pace()
+ * @a: arena
+ * @learn: it has been a whole one
+ */
+void gca_pace_end(struct gca_arena *a, bool learn)
+{
+	struct gca_pacer *p = &a->pacer;
+	struct gca_pacer_cycle c = {
+		.marked = atomic64_read(&a->cycle_marked),
+		.live = live_now(a),
+		.heap = atomic64_read(&a->scan_done[GCA_SCAN_HEAP]),
+		.stack = atomic64_read(&a->scan_done[GCA_SCAN_STACK]),
+		.globals = atomic64_read(&a->scan_done[GCA_SCAN_RANGE]),
+	};
+
+	gca_spin_lock(&a->pace_lock);
+	if (p->marking) {
+		c.span_ns = (gca_port_now() - a->pace_began) * max(READ_ONCE(a->processors), 1U);
+		c.assist_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_ASSIST]) -
+			      a->pace_assist_ns;
+		c.idle_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]) - a->pace_idle_ns;
+	}
+	a->pace_live = c.live;
+	a->pace_goal = gca_pacer_goal(p);
+	if (learn) {
+		gca_pacer_end(p, &c);
+		atomic64_set(&a->heap_scan, c.heap);
+	}
+	WRITE_ONCE(p->marking, false);
+	gca_spin_unlock(&a->pace_lock);
+	gca_assist_reset(a);
+}
+
+/** gca_pace_read() - what statistics say of all this */
+void gca_pace_read(struct gca_arena *a, struct gcarena_stats *s)
+{
+	const struct gca_pacer *p = &a->pacer;
+	unsigned int i;
+
+	gca_spin_lock(&a->pace_lock);
+	s->trigger = READ_ONCE(a->heap_trigger);
+	s->begun_live = READ_ONCE(a->live_at_begin);
+	s->ended_live = a->pace_live;
+	s->ended_goal = a->pace_goal;
+	s->work_heap = p->heap_work;
+	s->work_stack = p->stack_work;
+	s->work_roots = p->globals;
+	s->cons_mark = 0;
+	for (i = 0; i < GCA_PACER_WINDOW; i++)
+		s->cons_mark = max_t(u64, s->cons_mark, p->cons_mark[i]);
+	gca_spin_unlock(&a->pace_lock);
+}
+
+/* gca_pace_price() - what memory costs now, in a cycle that marks while the program runs */
+struct gca_price gca_pace_price(struct gca_arena *a)
+{
+	struct gca_price price;
+	u64 done;
+
+	gca_spin_lock(&a->pace_lock);
+	done = work_done(a);
+	price = gca_pacer_price(&a->pacer, live_now(a), done - min(done, a->pacer.early));
+	gca_spin_unlock(&a->pace_lock);
+	return price;
+}
+
+/** gca_cycle_wanted() - has the heap reached its trigger, or was a cycle left half done? */
+bool gca_cycle_wanted(struct gca_arena *a)
+{
+	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
+
+	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
+		return live >= READ_ONCE(a->heap_trigger);
+	/* Somebody has begun one and lets it wait: it has grown as much again. */
+	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min)))
+		return true;
+	return READ_ONCE(a->interrupted);
+}

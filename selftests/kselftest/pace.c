@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * pace.c: threads that allocate as fast as they can while cycles mark pay for it, and the heap
+ * stays where it should; whatever knobs are turned meanwhile, and whoever is killed while it
+ * waits.  How near the goal each cycle ends is a matter of speed: it is printed.
+ */
+#define GCT_SUITE "pace"
+#include "threads.h"
+
+#include <sys/mman.h>
+
+#define THREADS	8
+#define LISTS	512		/* that a thread keeps, each of */
+#define NODES	40		/* 64 bytes */
+
+struct node {
+	struct node *next;
+	uint64_t serial, filler[6];
+};
+
+static struct gca_arena *arena;
+static const struct gca_layout *layout;
+static int running;
+
+static void open_paced(enum gca_stop stop, const char *debug)
+{
+	arena = open_engine(stop, debug, 0);
+	layout = gca_layout_of(arena, struct node, next);
+	ASSERT_TRUE(layout);
+	running = 1;
+}
+
+static struct node *list_of(struct gca_mutator *m, uint64_t serial)
+{
+	struct node *list = NULL;
+
+	for (uint64_t i = 0; i < NODES; i++) {
+		struct node *n = gca_alloc(m, layout);
+
+		if (!n)
+			gct_note("# %s", gca_strerror());
+		ASSERT_TRUE(n);
+		n->serial = (serial + i) ^ MAGIC;
+		n->next = list;
+		list = n;
+	}
+	return list;
+}
+
+static void check_list(const struct node *n, uint64_t serial)
+{
+	for (uint64_t i = NODES; i--; n = n->next)
+		ASSERT_EQ(n->serial, (serial + i) ^ MAGIC);
+	ASSERT_TRUE(!n);
+}
+
+/* Keeps LISTS lists, and makes a new one for the oldest, all the time. */
+static void *greedy(void *arg)
+{
+	struct gca_mutator *m = attach(arena);
+	uint64_t serial = (uint64_t)(uintptr_t)arg << 40, n = 0;
+	struct node **keep = gca_alloc_conservative(m, LISTS * sizeof(*keep));
+
+	ASSERT_TRUE(keep);
+	for (; __atomic_load_n(&running, __ATOMIC_RELAXED); n++) {
+		struct node **slot = &keep[n % LISTS];
+
+		if (n >= LISTS)
+			check_list(*slot, serial + n - LISTS);
+		gca_store(m, slot, list_of(m, serial + n));
+	}
+	gca_keep_alive(keep);
+	gca_detach(m);
+	return NULL;
+}
+
+static void start(pthread_t *t, int n)
+{
+	for (int i = 0; i < n; i++)
+		ASSERT_EQ(pthread_create(&t[i], NULL, greedy, (void *)(uintptr_t)(i + 1)), 0);
+}
+
+static void end(pthread_t *t, int n)
+{
+	__atomic_store_n(&running, 0, __ATOMIC_RELAXED);
+	for (int i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+}
+
+/*
+ * What a thread may have been lent before it had a price, or has in its hands: spans of one
+ * class, and those of its array.
+ */
+#define LENT(threads)	((uint64_t)(threads) * (32 * 8192 + LISTS * 8) + (1 << 20))
+
+/*
+ * No cycle ends beyond 1.1 times the hard goal: what the goal would be if all that was
+ * scanned had been live.  And it does not run away from cycle to cycle.
+ */
+TEST_ENGINES(below_the_hard_goal)
+{
+	unsigned long cycles = gct_scale(30);
+	uint64_t seen = 0, over = 0, first = 0, worst = 0, sum = 0;
+	struct gca_stats s;
+	pthread_t t[THREADS];
+
+	open_paced(stop, NULL);
+	start(t, THREADS);
+	do {
+		gct_sleep_ms(1);
+		ASSERT_EQ(gca_stats(arena, &s), 0);
+		if (s.cycles == seen || s.void_cycles)
+			continue;
+		seen = s.cycles;
+		EXPECT_LE(s.ended_live_bytes, s.ended_goal_bytes * 22 / 10 + LENT(THREADS));
+		first = first ? first : seen;
+		if (seen < first + 10)
+			continue;
+		/* In steps of a thousandth of the goal. */
+		over = s.ended_live_bytes * 1000 / (s.ended_goal_bytes ? s.ended_goal_bytes : 1);
+		worst = over > worst ? over : worst;
+		sum++;
+	} while (seen < first + 10 + cycles);
+	end(t, THREADS);
+	gct_note("# %" PRIu64 " cycles looked at: the worst ended at %" PRIu64 " per mille of its goal; %"
+		 PRIu64 " assists, p99 %" PRIu64 " us, longest %" PRIu64 " us", sum, worst, s.assists,
+		 s.assist_hold_ns_p99 / 1000, s.assist_hold_ns_max / 1000);
+	/* They were held up, and what held them up is accounted for. */
+	EXPECT_GT(s.assists, 0);
+	EXPECT_GT(s.assist_hold_ns_total, 0);
+	EXPECT_LE(s.assist_hold_ns_p99, s.assist_hold_ns_max * 9 / 8 + 1);
+	EXPECT_GT(s.work_heap_bytes, 0);
+	EXPECT_GT(s.cons_mark, 0);
+	report(arena);
+	gca_close(arena);
+}
+
+/* Percentages and minimum heaps at random, every few milliseconds; each object verified. */
+TEST_ENGINES(knobs_at_random)
+{
+	static const uint64_t percent[] = { 1, 10, 50, 100, 400, 100000, 0 };
+	uint64_t until = gct_now_ms() + 2000ULL * (gct_slow() > 4 ? 4 : gct_slow()), seed = until | 1;
+	struct gca_stats s;
+	pthread_t t[THREADS];
+
+	open_paced(stop, "checkmark");
+	start(t, THREADS);
+	while (gct_now_ms() < until) {
+		uint64_t p = percent[gct_random(&seed) % 7];
+
+		ASSERT_EQ(gca_set_percent(arena, p), 0);
+		/* Without a bound it grows as fast as memory can be had: not for long. */
+		gct_sleep_ms(p && p < 1000 ? (long)(gct_random(&seed) % 8) : 1);
+		ASSERT_EQ(gca_stats(arena, &s), 0);
+		if (s.heap_bytes > 200 << 20)
+			ASSERT_EQ(gca_set_percent(arena, 50), 0);
+		while (s.heap_bytes > 200 << 20) {
+			collect(arena, 0);
+			ASSERT_EQ(gca_stats(arena, &s), 0);
+		}
+	}
+	end(t, THREADS);
+	report(arena);
+	gca_close(arena);
+}
+
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* What is published is what the pacer says. */
+TEST(published)
+{
+	struct gca_mutator *m;
+	struct gca_stats s;
+
+	open_paced(GCA_STOP_AUTO, NULL);
+	m = attach(arena);
+	collect(arena, 0);
+	ASSERT_EQ(gca_stats(arena, &s), 0);
+	EXPECT_EQ(s.trigger_bytes, m->control->heap_trigger);
+	EXPECT_EQ(s.goal_bytes, m->control->heap_goal);
+	EXPECT_LT(s.trigger_bytes, s.goal_bytes);
+	EXPECT_GE(s.trigger_bytes, s.live_bytes + (s.goal_bytes - s.live_bytes) / 64 * 45);
+	/* Live, and as much again as is live, in stacks, and in root ranges; or the minimum. */
+	EXPECT_EQ(s.goal_bytes, max_of(2 * s.live_bytes + s.work_stack_bytes + s.work_root_bytes,
+				       4 << 20));
+	ASSERT_EQ(gca_set_percent(arena, 100000), 0);
+	ASSERT_EQ(gca_stats(arena, &s), 0);
+	EXPECT_GE(s.goal_bytes, 4000ULL << 20);
+	EXPECT_GE(s.work_stack_bytes + s.work_root_bytes, 1000);
+	ASSERT_EQ(gca_set_percent(arena, 0), 0);
+	ASSERT_EQ(gca_stats(arena, &s), 0);
+	EXPECT_EQ(s.trigger_bytes, UINT64_MAX);
+	gca_detach(m);
+	gca_close(arena);
+}
+
+/* Killed in the middle: what waits and what is waited for goes. */
+TEST_ENGINES(killed_while_they_wait)
+{
+	uint64_t seed = gct_now_ms() | 1;
+
+	for (unsigned long i = 0; i < gct_scale(12); i++) {
+		pthread_t t[THREADS];
+		int status;
+		pid_t pid = fork();
+
+		if (!pid) {
+			open_paced(stop, NULL);
+			start(t, THREADS);
+			pause();
+		}
+		gct_sleep_ms((long)(gct_random(&seed) % 200) * (gct_slow() > 4 ? 4 : gct_slow()));
+		ASSERT_EQ(kill(pid, SIGKILL), 0);
+		ASSERT_EQ(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == GCT_SKIPPED)
+			SKIP("no such engine");
+		ASSERT_TRUE(WIFSIGNALED(status));
+	}
+}
+
+TEST_HARNESS_MAIN
