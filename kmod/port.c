@@ -119,10 +119,9 @@ bool gca_port_relax(struct gca_arena *a)
 }
 
 /* For a jiffy at least; nobody has to end it, so it is not worth a way out of its own. */
-bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
+void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {
 	wait_var_event_timeout((void *)word, READ_ONCE(*word), nsecs_to_jiffies(ns) + 1);
-	return signal_pending(current);
 }
 
 void gca_port_wake(u32 *word)

@@ -54,6 +54,7 @@
 #include <linux/prefetch.h>
 #include <linux/printk.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sort.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -98,6 +99,8 @@ static __always_inline void gca_set_bits(u64 *word, u64 mask)
 	asm volatile(LOCK_PREFIX "orq %1,%0" : "+m" (*word) : "er" (mask) : "memory");
 }
 
+#define gca_deref(p)		READ_ONCE(p)
 #define gca_port_contended()	need_resched()
+#define gca_port_signalled()	signal_pending(current)
 
 #endif /* GCA_KMOD_PORT_IMPL_H */

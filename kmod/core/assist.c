@@ -12,7 +12,7 @@
  * goes to the end of the queue, so that one large debt does not keep many small ones.  The end
  * of the cycle forgives all.
  *
- * Who is beyond the goal with no cycle under way helps to sweep, and then waits for the cycle to
+ * Who is near the goal with no cycle under way helps to sweep, and then waits for the cycle to
  * begin: else threads that keep all processors busy keep the coordinator from its, and the heap
  * grows without a bound.
  *
@@ -142,6 +142,7 @@ static void payees_pay(struct gca_arena *a, u64 work)
 	struct gca_price price = gca_pace_price(a);
 	u64 bytes = worth(&price, work), left = bytes, part, used;
 	struct gca_payee *y;
+	u32 i = 0;
 
 	gca_spin_lock(&a->assist_lock);
 	while (left && (y = list_first_entry_or_null(&a->payees, struct gca_payee, link))) {
@@ -152,6 +153,11 @@ static void payees_pay(struct gca_arena *a, u64 work)
 			payee_wake(a, y);
 		else
 			list_move_tail(&y->link, &a->payees);
+		if (++i % WAKE_BATCH)
+			continue;
+		gca_spin_unlock(&a->assist_lock);
+		gca_port_relax(a);
+		gca_spin_lock(&a->assist_lock);
 	}
 	/* The rest is for the next; so is work that is worth less than a byte. */
 	used = gca_mul_div(bytes - left, price.work, price.bytes);
@@ -199,6 +205,7 @@ void gca_assist_wake(struct gca_arena *a)
 			payee_wake(a, y);
 		}
 		gca_spin_unlock(&a->assist_lock);
+		gca_port_relax(a);
 	}
 }
 
@@ -208,12 +215,10 @@ void gca_assist_wake(struct gca_arena *a)
  * struct gca_wait - an assist that may have to wait
  * @phase: in which it waits
  * @late: has waited in vain for so long, ns
- * @leave: the caller is wanted elsewhere
  */
 struct gca_wait {
 	u32 phase;
 	u64 late;
-	bool leave;
 };
 
 /*
@@ -222,8 +227,8 @@ struct gca_wait {
  */
 static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_wait *wait)
 {
+	u64 t = gca_port_now(), work = gca_pace_work(a);
 	struct gca_payee y = { .debt = debt };
-	u64 t = gca_port_now();
 	bool credit;
 
 	gca_spin_lock(&a->assist_lock);
@@ -234,7 +239,7 @@ static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_wait *wait)
 	gca_spin_unlock(&a->assist_lock);
 	if (!credit && READ_ONCE(a->phase) == wait->phase) {
 		gca_port_hurry(a);
-		wait->leave = gca_port_sleep(a, &y.done, ASSIST_SLEEP);
+		gca_port_sleep(a, &y.done, ASSIST_SLEEP);
 	}
 	gca_spin_lock(&a->assist_lock);
 	if (!y.done) {
@@ -242,7 +247,8 @@ static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_wait *wait)
 		WRITE_ONCE(a->nr_payees, a->nr_payees - 1);
 	}
 	gca_spin_unlock(&a->assist_lock);
-	if (y.debt == debt && !credit)
+	/* In vain: nobody has done anything. */
+	if (y.debt == debt && !credit && gca_pace_work(a) == work)
 		wait->late += gca_port_now() - t;
 	return debt - y.debt;
 }
@@ -279,13 +285,17 @@ static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_wait
 	return false;
 }
 
-/* Is the heap beyond its goal, and a cycle has been asked for, and has not begun? */
+/*
+ * Has a cycle been asked for, and not begun, and half of the way from the trigger to the goal is
+ * gone?  The other half is for what is allocated while it marks.
+ */
 static bool overdue(struct gca_arena *a)
 {
 	u64 live = max_t(s64, atomic64_read(&a->heap_live), 0);
+	u64 goal = READ_ONCE(a->heap_goal), trigger = READ_ONCE(a->heap_trigger);
 
-	return a->concurrent && READ_ONCE(a->phase) == GCARENA_PHASE_OFF &&
-	       live >= READ_ONCE(a->heap_goal) && live >= READ_ONCE(a->heap_trigger);
+	return a->concurrent && READ_ONCE(a->phase) == GCARENA_PHASE_OFF && live >= trigger &&
+	       live >= goal - (goal - min(goal, trigger)) / 2;
 }
 
 /* First what keeps the next cycle from its beginning. */
@@ -350,7 +360,7 @@ void gca_assist(struct gca_mutator *m)
 		}
 		if (wait.late >= LATE_NS)
 			m->late_epoch = epoch;
-		if (wait.leave || gca_port_relax(a))
+		if (gca_port_signalled() || gca_port_relax(a))
 			break;
 	}
 	if (held)

@@ -317,8 +317,8 @@ static int provide(struct gca_arena *a, struct gca_need *need, int err, bool swe
 /*
  * One operation of a refill; *@got counts what was lent, in all of them.
  *
- * Return: 0 if as many as wanted were lent, one while marking, or some and there is no room
- * for more;
+ * Return: 0 if as many as wanted were lent, one while marking or when that is due, or some and
+ * there is no room for more;
  * -EAGAIN if metadata is missing (@need says what), however many were lent;
  * -ENOSPC if none was lent and no free pages would do.
  */
@@ -329,8 +329,11 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
 	int err = 0;
 	u32 i, next;
 
-	/* While memory has a price, one at a time: a debt that is small is soon paid. */
-	if (a->phase == GCARENA_PHASE_MARK && a->pacer.marking)
+	/*
+	 * While memory has a price, or soon will have, one at a time: a debt that is small is
+	 * soon paid.
+	 */
+	if (a->phase == GCARENA_PHASE_MARK ? a->pacer.marking : gca_cycle_wanted(a))
 		want = 1;
 	gca_spin_lock(&m->lock);
 	for (i = m->first[sc]; i; i = next) {

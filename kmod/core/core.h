@@ -521,7 +521,7 @@ struct gca_turn {
  */
 struct gca_hist {
 	u64 n, ns_max, ns_total;
-	u32 bucket[GCA_HIST_BUCKETS];
+	u64 bucket[GCA_HIST_BUCKETS];
 };
 
 /**
@@ -642,12 +642,13 @@ struct gca_totals {
  * @cycle_marked: bytes marked by the running cycle
  * @heap_scan: scan work, if everything that can hold pointers should be live; of what came
  *	outside cycles
- * @pace_lock: protects the next seven; under it @heap_goal and @heap_trigger are written, but
+ * @pace_lock: protects the next eight; under it @heap_goal and @heap_trigger are written, but
  *	for triggers of 0, which ask for a cycle
  * @pacer: see pacer.h.  @pacer.marking is written in stops only, and read in operations
  * @pace_began: by gca_port_now(): the program has run since, while the cycle marks
  * @pace_assist_ns: time in mode GCA_MARK_ASSIST until then
  * @pace_idle_ns: likewise GCA_MARK_IDLE
+ * @pace_worker_ns: likewise workers' other modes, and the pager's
  * @pace_live: @heap_live as the last cycle ended
  * @pace_goal: at which it should have
  * @scan_done: work of the running cycle, by enum gca_scan; written with no lock
@@ -743,7 +744,7 @@ struct gca_arena {
 	atomic64_t heap_scan;
 	gca_spin_t pace_lock;
 	struct gca_pacer pacer;
-	u64 pace_began, pace_assist_ns, pace_idle_ns, pace_live, pace_goal;
+	u64 pace_began, pace_assist_ns, pace_idle_ns, pace_worker_ns, pace_live, pace_goal;
 	atomic64_t scan_done[GCA_NR_SCANS];
 	atomic64_t credit;
 	gca_spin_t assist_lock;

@@ -457,7 +457,13 @@ static int mark_between_steps(struct gca_arena *a)
 
 	if (err)
 		return err;
-	WRITE_ONCE(a->interrupted, false);
+	/* Not paced yet, or not for a while: what came meanwhile teaches nothing. */
+	if (!a->pacer.marking || a->interrupted) {
+		gca_gate_close(a);
+		WRITE_ONCE(a->interrupted, false);
+		gca_pace_begin(a);
+		gca_gate_open(a);
+	}
 	gca_modes_begin(a);
 	if (!gca_mark_running(a))
 		gca_cycle_void(a, GCARENA_VOID_KILLED);

@@ -45,6 +45,7 @@ int gca_stop_world(struct gca_arena *a, bool once);
 void gca_start_world(struct gca_arena *a);
 
 /* pace.c */
+u64 gca_pace_work(struct gca_arena *a);
 void gca_pace_reset(struct gca_arena *a);
 void gca_pace_begin(struct gca_arena *a);
 void gca_pace_end(struct gca_arena *a, bool learn);

@@ -310,7 +310,7 @@ static bool overflow_scan(struct gca_worker *w)
 
 		for (; chunks; chunks &= chunks - 1) {
 			u32 ci = 64 * i + __ffs64(chunks), j;
-			struct gca_chunk *c = READ_ONCE(a->chunk[ci]);
+			struct gca_chunk *c = gca_deref(a->chunk[ci]);
 
 			for (j = 0; j < ARRAY_SIZE(c->overflow); j++) {
 				u64 bits = xchg(&c->overflow[j], 0);

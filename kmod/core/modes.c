@@ -130,8 +130,11 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 	t->mode = GCA_MARK_DEDICATED;
 	if (!smp_load_acquire(&m->limited))	/* pairs with gca_modes_begin() */
 		return true;
-	if ((u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal) ||
-	    READ_ONCE(a->nr_payees))
+	if (READ_ONCE(a->nr_payees))
+		return true;
+	/* Without a percentage there is no goal. */
+	if (READ_ONCE(a->percent) &&
+	    (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal))
 		return true;
 	if (claim(t, &m->nr_dedicated, READ_ONCE(m->dedicated), GCA_MARK_DEDICATED))
 		return true;

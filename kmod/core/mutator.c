@@ -87,6 +87,7 @@ int gca_mutator_init(struct gca_mutator *m, struct gca_arena *a, u32 nr_slots,
 	INIT_LIST_HEAD(&m->link);
 	gca_spin_init(&m->lock);
 	m->arena = a;
+	m->late_epoch = U64_MAX;
 	m->shared = shared;
 	m->nr_slots = nr_slots;
 	shared->nr_slots = nr_slots;

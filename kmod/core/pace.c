@@ -14,8 +14,8 @@
 
 #define STACK_ROOM	(64ULL << 10)	/* a thread's stack may have grown by so much */
 
-/* Work of the running cycle. */
-static u64 work_done(struct gca_arena *a)
+/* gca_pace_work() - what has been done of the running cycle */
+u64 gca_pace_work(struct gca_arena *a)
 {
 	return (u64)atomic64_read(&a->scan_done[GCA_SCAN_HEAP]) +
 	       (u64)atomic64_read(&a->scan_done[GCA_SCAN_STACK]) +
@@ -80,7 +80,20 @@ void gca_pace_reset(struct gca_arena *a)
 		atomic64_set(&a->scan_done[i], 0);
 }
 
-/* gca_pace_begin() - at the end of the begin stop: the program will run while marking */
+/* Time of marking so far, by workers. */
+static u64 worker_ns(struct gca_arena *a)
+{
+	return atomic64_read(&a->totals.mark_ns[GCA_MARK_SERVE]) +
+	       atomic64_read(&a->totals.mark_ns[GCA_MARK_DEDICATED]) +
+	       atomic64_read(&a->totals.mark_ns[GCA_MARK_FRACTIONAL]);
+}
+
+/*
+ * gca_pace_begin() - the program runs while marking from now on
+ *
+ * No operation is open: at the end of the begin stop, or where a conductor takes up a cycle
+ * that nobody went on with.
+ */
 void gca_pace_begin(struct gca_arena *a)
 {
 	struct gca_pacer *p = &a->pacer;
@@ -89,8 +102,10 @@ void gca_pace_begin(struct gca_arena *a)
 	a->pace_began = gca_port_now();
 	a->pace_assist_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_ASSIST]);
 	a->pace_idle_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
-	gca_pacer_begin(p, a->live_at_begin, max_t(s64, atomic64_read(&a->heap_scan), 0),
-			p->stack_work + a->nr_mutators * STACK_ROOM, work_done(a));
+	a->pace_worker_ns = worker_ns(a);
+	gca_pacer_begin(p, live_now(a), max_t(s64, atomic64_read(&a->heap_scan), 0),
+			p->stack_work + READ_ONCE(a->nr_mutators) * STACK_ROOM,
+			a->cycle_roots ? a->cycle_roots->bytes : 0, gca_pace_work(a));
 	publish(a);
 	gca_spin_unlock(&a->pace_lock);
 	/* What has been done early is nobody's credit. */
@@ -116,6 +131,7 @@ void gca_pace_end(struct gca_arena *a, bool learn)
 	gca_spin_lock(&a->pace_lock);
 	if (p->marking) {
 		c.span_ns = (gca_port_now() - a->pace_began) * max(READ_ONCE(a->processors), 1U);
+		c.worker_ns = worker_ns(a) - a->pace_worker_ns;
 		c.assist_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_ASSIST]) -
 			      a->pace_assist_ns;
 		c.idle_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]) - a->pace_idle_ns;
@@ -158,7 +174,7 @@ struct gca_price gca_pace_price(struct gca_arena *a)
 	u64 done;
 
 	gca_spin_lock(&a->pace_lock);
-	done = work_done(a);
+	done = gca_pace_work(a);
 	price = gca_pacer_price(&a->pacer, live_now(a), done - min(done, a->pacer.early));
 	gca_spin_unlock(&a->pace_lock);
 	return price;

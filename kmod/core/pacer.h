@@ -66,20 +66,21 @@ struct gca_price {
  * @stack: likewise
  * @globals: likewise
  * @span_ns: for which the program ran while it marked, times processors; 0: it did not run
- * @assist_ns: of that, what threads that allocate have marked
+ * @worker_ns: of that, what workers have marked
+ * @assist_ns: and threads that allocate
  * @idle_ns: and workers where nobody wanted the processor
  */
 struct gca_pacer_cycle {
 	u64 marked, live;
 	u64 heap, stack, globals;
-	u64 span_ns, assist_ns, idle_ns;
+	u64 span_ns, worker_ns, assist_ns, idle_ns;
 };
 
 u64 gca_mul_div(u64 a, u64 b, u64 c);
 void gca_pacer_commit(struct gca_pacer *p);
 u64 gca_pacer_goal(const struct gca_pacer *p);
 u64 gca_pacer_trigger(const struct gca_pacer *p);
-void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 early);
+void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 globals, u64 early);
 struct gca_price gca_pacer_price(const struct gca_pacer *p, u64 live, u64 work);
 void gca_pacer_end(struct gca_pacer *p, const struct gca_pacer_cycle *c);
 

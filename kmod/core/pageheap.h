@@ -35,14 +35,14 @@ static inline bool gca_pages_has_run(const struct gca_arena *a)
  */
 static inline bool gca_chunk_is_inner(const struct gca_arena *a, u32 ci)
 {
-	const struct gca_chunk *c = READ_ONCE(a->chunk[ci]), *first;
+	const struct gca_chunk *c = gca_deref(a->chunk[ci]), *first;
 	u64 pw = READ_ONCE(c->pw[0]);
 	u32 head;
 
 	if (!(pw & GCA_PW_INTERIOR))
 		return false;
 	head = (pw >> GCA_PW_HEAD_SHIFT) & GCA_PW_HEAD_MASK;
-	first = READ_ONCE(a->chunk[head / GCA_CHUNK_PAGES]);
+	first = gca_deref(a->chunk[head / GCA_CHUNK_PAGES]);
 	return head / GCA_CHUNK_PAGES != ci &&
 	       READ_ONCE(first->span[head % GCA_CHUNK_PAGES].inner) == (const struct gca_inner *)c;
 }
@@ -58,7 +58,7 @@ static inline bool gca_chunk_is_inner(const struct gca_arena *a, u32 ci)
  */
 static inline struct gca_chunk *gca_chunk_own(const struct gca_arena *a, u32 ci)
 {
-	struct gca_chunk *c = READ_ONCE(a->chunk[ci]);
+	struct gca_chunk *c = gca_deref(a->chunk[ci]);
 
 	return c == a->empty || gca_chunk_is_inner(a, ci) ? NULL : c;
 }

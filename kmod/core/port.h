@@ -23,8 +23,12 @@
  *						false if there can be none
  *   GCA_UREAD(dst, addr, label)		inside it: one aligned word, or
  *						goto label (the window is still open)
+ *   gca_deref(p)				READ_ONCE() of a pointer that is followed: what
+ *						was written before it was release-stored
+ *						is seen, by the dependency
  *   gca_set_bits(word, mask)			atomic or; no value, no order
  *   gca_port_contended()			does somebody wait for this processor?
+ *   gca_port_signalled()			has the calling thread of the owner's a signal?
  *
  * Nothing out of line may be called between GCA_UREAD_BEGIN and GCA_UREAD_END:
  * in the kernel the processor's protection against user accesses is off there.
@@ -269,10 +273,9 @@ void gca_port_step_end(struct gca_arena *a);
  * @word: in the core's memory, written before gca_port_wake()
  * @ns: at most, or some milliseconds more
  *
- * In the owner's context, with nothing held.  Return: true if the caller is wanted elsewhere: it
- * has a signal.
+ * In the owner's context, with nothing held.
  */
-bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns);
+void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns);
 void gca_port_wake(u32 *word);
 
 /** gca_port_looks() - does a thread of the owner's look after the plain roots? */

@@ -23,7 +23,7 @@
 
 static __always_inline struct gca_chunk *gca_chunk_of(const struct gca_arena *a, u32 page)
 {
-	return READ_ONCE(a->chunk[page / GCA_CHUNK_PAGES]);
+	return gca_deref(a->chunk[page / GCA_CHUNK_PAGES]);
 }
 
 static __always_inline u64 *gca_pw(const struct gca_arena *a, u32 page)
@@ -108,7 +108,7 @@ static __always_inline struct gca_view gca_view(const struct gca_arena *a)
 
 static __always_inline struct gca_chunk *gca_view_chunk(const struct gca_view *v, u32 page)
 {
-	return READ_ONCE(v->chunk[page / GCA_CHUNK_PAGES]);
+	return gca_deref(v->chunk[page / GCA_CHUNK_PAGES]);
 }
 
 /**

@@ -22,7 +22,7 @@
 
 static inline struct gca_wbuf *gca_wbuf_of(struct gca_arena *a, u32 index)
 {
-	return &READ_ONCE(a->chunk[index / GCA_WBUFS])->wbuf[index % GCA_WBUFS];
+	return &gca_deref(a->chunk[index / GCA_WBUFS])->wbuf[index % GCA_WBUFS];
 }
 
 static inline void gca_wbuf_list_push(struct gca_arena *a, atomic64_t *list, struct gca_wbuf *b)

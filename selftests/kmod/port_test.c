@@ -235,10 +235,9 @@ int gca_port_backoff(struct gca_arena *a, u64 ns)
 	return 0;
 }
 
-bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
+void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {
 	schedule_timeout_uninterruptible(nsecs_to_jiffies(ns) + 1);
-	return false;
 }
 
 void gca_port_wake(u32 *word)

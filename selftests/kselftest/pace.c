@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #define THREADS	8
+#define MANY	64
 #define LISTS	512		/* that a thread keeps, each of */
 #define NODES	40		/* 64 bytes */
 
@@ -94,34 +95,35 @@ static void end(pthread_t *t, int n)
 #define LENT(threads)	((uint64_t)(threads) * (32 * 8192 + LISTS * 8) + (1 << 20))
 
 /*
- * No cycle ends beyond 1.1 times the hard goal: what the goal would be if all that was
- * scanned had been live.  And it does not run away from cycle to cycle.
+ * No cycle ends beyond 1.1 times the hard goal: what the next goal would be if everything were
+ * live.
  */
-TEST_ENGINES(below_the_hard_goal)
+static void below(enum gca_stop stop, int n, unsigned long cycles)
 {
-	unsigned long cycles = gct_scale(30);
-	uint64_t seen = 0, over = 0, first = 0, worst = 0, sum = 0;
+	uint64_t seen = 0, over = 0, first = 0, worst = 0, sum = 0, goal = 0;
 	struct gca_stats s;
-	pthread_t t[THREADS];
+	pthread_t t[MANY];
 
 	open_paced(stop, NULL);
-	start(t, THREADS);
+	start(t, n);
 	do {
 		gct_sleep_ms(1);
 		ASSERT_EQ(gca_stats(arena, &s), 0);
-		if (s.cycles == seen || s.void_cycles)
+		if (s.cycles == seen)
 			continue;
+		/* The goal as it was before the cycle, if none was overlooked: the cycle may move it. */
+		if (goal && s.cycles == seen + 1 && !s.void_cycles) {
+			EXPECT_LE(s.ended_live_bytes, goal * 22 / 10 + LENT(n));
+			over = s.ended_live_bytes * 1000 / goal;
+			worst = over > worst ? over : worst;
+			sum++;
+		}
 		seen = s.cycles;
-		EXPECT_LE(s.ended_live_bytes, s.ended_goal_bytes * 22 / 10 + LENT(THREADS));
 		first = first ? first : seen;
-		if (seen < first + 10)
-			continue;
-		/* In steps of a thousandth of the goal. */
-		over = s.ended_live_bytes * 1000 / (s.ended_goal_bytes ? s.ended_goal_bytes : 1);
-		worst = over > worst ? over : worst;
-		sum++;
+		/* What is live has to be there first. */
+		goal = seen < first + 10 ? 0 : s.goal_bytes;
 	} while (seen < first + 10 + cycles);
-	end(t, THREADS);
+	end(t, n);
 	gct_note("# %" PRIu64 " cycles looked at: the worst ended at %" PRIu64 " per mille of its goal; %"
 		 PRIu64 " assists, p99 %" PRIu64 " us, longest %" PRIu64 " us", sum, worst, s.assists,
 		 s.assist_hold_ns_p99 / 1000, s.assist_hold_ns_max / 1000);
@@ -133,6 +135,19 @@ TEST_ENGINES(below_the_hard_goal)
 	EXPECT_GT(s.cons_mark, 0);
 	report(arena);
 	gca_close(arena);
+}
+
+TEST_ENGINES(below_the_hard_goal)
+{
+	below(stop, THREADS, gct_scale(30));
+}
+
+/* So many that nobody gets a processor when it is due. */
+TEST_ENGINES(below_it_with_many_threads)
+{
+	if (gct_slow() > 1)
+		SKIP("many busy threads: on a stock kernel");
+	below(stop, MANY, 10);
 }
 
 /* Percentages and minimum heaps at random, every few milliseconds; each object verified. */

@@ -606,6 +606,11 @@ static void assist(struct world *w, u32 n)
 	assert_int_equal(w->a.nr_payees, 0);
 }
 
+static void void_it(struct world *w, u32 n)
+{
+	gca_cycle_void(&w->a, GCARENA_VOID_RING);
+}
+
 static void test_assist(void **state)
 {
 	struct world *w = open_scene(0);
@@ -623,6 +628,81 @@ static void test_assist(void **state)
 	assert_false(world_marked(w, node[39]));
 	world_cycle(w, GCA_UNTIL_SWEPT);
 	assert_int_equal(w->a.totals.assists.n, 1);
+	world_close(w);
+}
+
+/* What the pacer is told: of what could be live, of who marked, and by what workers earn. */
+static void told_before(struct world *w, u32 n)
+{
+	u64 addr;
+	u32 flags;
+
+	assert_int_equal(w->a.pacer.scan, MIB + 8 * GCA_OBJECT_WORDS + 4096);
+	assert_int_equal(w->a.pacer.globals, sizeof(w->root));
+	assert_int_equal(atomic64_read(&w->a.credit), 0);
+	assert_int_equal(gca_large(&w->m, MIB, GCARENA_NOSCAN, 0, &addr, &flags), 0);
+	w->m.balance = 0;
+	/* As if threads had assisted, by the clock, far more than there was time for. */
+	atomic64_add(1ULL << 40, &w->a.totals.mark_ns[GCA_MARK_ASSIST]);
+}
+
+static void told_after(struct world *w, u32 n)
+{
+	assert_true((u64)atomic64_read(&w->a.credit) > MIB);
+	assert_int_equal(atomic64_read(&w->a.credit), gca_pace_work(&w->a) - w->a.pacer.early);
+}
+
+static void test_told(void **state)
+{
+	struct world *w = open_scene(0);
+	u64 before, work;
+
+	w->root[0] = world_alloc(w, MIB, GCARENA_CONSERVATIVE, 0);
+	atomic64_set(&w->a.heap_scan, MIB + 8 * GCA_OBJECT_WORDS + 4096);
+	scene.between = told_before;
+	scene.after = told_after;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(atomic64_read(&w->a.credit), 0);
+	/* 1/4 and 11/16 of the time for 1/16 of it. */
+	work = w->a.pacer.heap_work;
+	before = gca_mul_div(MIB, 15 * GCA_PACER_ONE, work);
+	assert_true(w->a.pacer.cons_mark[0] > before - before / 100);
+	assert_true(w->a.pacer.cons_mark[0] < before + before / 100);
+	/* A void cycle teaches nothing. */
+	before = w->a.pacer.cons_mark[0];
+	w->root[0] = 0;
+	scene.between = void_it;
+	scene.after = NULL;
+	assert_int_equal(cycle(w), 0);
+	assert_int_equal(w->a.totals.voided, 1);
+	assert_int_equal(w->a.pacer.cons_mark[0], before);
+	assert_int_equal(w->a.pacer.heap_work, work);
+	assert_false(w->a.pacer.marking);
+	world_close(w);
+}
+
+/* A cycle that somebody began and left is paced as soon as somebody goes on with it. */
+static void is_paced(struct world *w, u32 n)
+{
+	assert_true(w->a.pacer.marking);
+	assert_false(w->a.interrupted);
+	assert_int_equal(w->a.pacer.triggered, atomic64_read(&w->a.heap_live));
+}
+
+static void test_taken_up(void **state)
+{
+	struct gca_order marking = whole;
+	struct world *w = open_scene(0);
+
+	list(w, node, 40);
+	marking.until = GCA_UNTIL_MARKING;
+	assert_int_equal(gca_collect(&w->a, &marking), 0);
+	assert_int_equal(w->a.phase, GCARENA_PHASE_MARK);
+	assert_false(w->a.pacer.marking);
+	world_alloc(w, MIB, GCARENA_NOSCAN, 0);
+	scene.between = is_paced;
+	assert_int_equal(cycle(w), 0);
+	assert_true(scene.runs > 0);
 	world_close(w);
 }
 
@@ -759,6 +839,8 @@ int main(void)
 		cmocka_unit_test(test_no_crew),
 		cmocka_unit_test(test_assist),
 		cmocka_unit_test(test_assist_big),
+		cmocka_unit_test(test_told),
+		cmocka_unit_test(test_taken_up),
 		cmocka_unit_test(test_charges),
 		cmocka_unit_test(test_trigger),
 	};

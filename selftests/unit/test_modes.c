@@ -120,6 +120,16 @@ static void test_turns(void **state)
 	assert_true(gca_turn_begin(a, &t[4]));
 	assert_int_equal(t[4].mode, GCA_MARK_DEDICATED);
 	assert_false(gca_turn_begin(a, &t[5]));
+	/* While threads wait for it, and beyond the goal, everybody may; with no goal not. */
+	a->nr_payees = 1;
+	assert_true(gca_turn_begin(a, &t[5]));
+	a->nr_payees = 0;
+	gca_turn_end(a, &t[5]);
+	atomic64_set(&a->heap_live, a->heap_goal);
+	assert_true(gca_turn_begin(a, &t[5]));
+	gca_turn_end(a, &t[5]);
+	a->percent = 0;
+	assert_false(gca_turn_begin(a, &t[5]));
 	gca_turn_end(a, &t[1]);
 	assert_true(atomic64_read(&a->modes.fractional_ns) > 0);
 	for (i = 2; i < 5; i++)

@@ -104,7 +104,7 @@ static void run(const struct scenario *given)
 		r[i].trigger = max(gca_pacer_trigger(&p), live);
 		scan += gca_mul_div(r[i].trigger - live, scannable, ONE);
 		live = r[i].trigger;
-		gca_pacer_begin(&p, live, scan, stack, 0);
+		gca_pacer_begin(&p, live, scan, stack, sc.globals, 0);
 		heap_next = i ? gca_mul_div(p.marked - black_before, growth, ONE) : 256 * KIB;
 		heap = gca_mul_div(heap_next, scannable, ONE);
 		total = sc.globals + stack + heap;
@@ -407,12 +407,13 @@ static void test_nonsense(void **state)
 		assert_true(trigger <= goal);
 		assert_true(trigger >= min(p.marked, goal));
 		assert_true(goal >= p.goal || p.limit != U64_MAX);
-		gca_pacer_begin(&p, any(&seed), any(&seed), any(&seed), any(&seed));
+		gca_pacer_begin(&p, any(&seed), any(&seed), any(&seed), any(&seed),
+				any(&seed));
 		price = gca_pacer_price(&p, any(&seed), any(&seed));
 		assert_true(price.work >= 1000 && price.bytes);
 		gca_pacer_end(&p, &(struct gca_pacer_cycle){
 			any(&seed), any(&seed), any(&seed), any(&seed), any(&seed), any(&seed),
-			any(&seed), any(&seed) });
+			any(&seed), any(&seed), any(&seed) });
 		assert_false(p.marking);
 	}
 	for (i = 0; i < 200000; i++) {
@@ -434,14 +435,18 @@ static void test_nonsense(void **state)
 static void test_ratio(void **state)
 {
 	static const struct {
-		u64 born, work, span, assist, idle, ratio;	/* MiB, ms, thousandths */
+		u64 born, work, span, worker, assist, idle, ratio;	/* MiB, ms, thousandths */
 	} c[] = {
-		{ 30, 10, 400, 0, 0, 1000 },	/* a quarter: 100 ms for 300 of the program's */
-		{ 30, 10, 400, 100, 0, 3000 },	/* assists: 200 for 200 */
-		{ 30, 10, 400, 0, 200, 3000 },	/* idle time is work, and not the program's loss */
-		{ 30, 10, 400, 200, 100, 12000 },
-		{ 0, 10, 400, 0, 0, 0 },	/* nothing new, nothing learnt */
-		{ 30, 10, 0, 0, 0, 0 },		/* the program did not run */
+		{ 30, 10, 400, 90, 0, 0, 1000 },	/* a quarter: 100 ms for 300 of the program's */
+		{ 30, 10, 400, 100, 100, 0, 3000 },	/* assists: 200 for 200 */
+		{ 30, 10, 400, 100, 0, 200, 3000 },	/* idle time is work, and not the program's loss */
+		{ 30, 10, 400, 100, 200, 100, 12000 },
+		{ 30, 10, 400, 200, 0, 0, 3000 },	/* workers in the place of who owes */
+		{ 30, 10, 400, 150, 50, 0, 3000 },
+		{ 30, 10, 400, 400, 4000, 0, 45000 },	/* the clock says more than there was */
+		{ 30, 10, 400, 100, 0, 4000, 5000 },
+		{ 0, 10, 400, 100, 0, 0, 0 },	/* nothing new, nothing learnt */
+		{ 30, 10, 0, 0, 0, 0, 0 },		/* the program did not run */
 	};
 	struct gca_pacer p = { .percent = 100, .limit = U64_MAX };
 	u64 i, k;
@@ -450,14 +455,15 @@ static void test_ratio(void **state)
 		struct gca_pacer_cycle e = {
 			.marked = 100 * MIB, .live = (50 + c[i].born) * MIB,
 			.heap = (c[i].work - 2) * MIB, .stack = 3 * MIB, .globals = 4 * MIB,
-			.span_ns = c[i].span * 1000000, .assist_ns = c[i].assist * 1000000,
+			.span_ns = c[i].span * 1000000,
+			.worker_ns = c[i].worker * 1000000, .assist_ns = c[i].assist * 1000000,
 			.idle_ns = c[i].idle * 1000000,
 		};
 
 		memset(p.cons_mark, 0, sizeof(p.cons_mark));
 		p.cons_mark[0] = 77;
 		/* Of the roots 5 MiB were done in the stop: they are not paced. */
-		gca_pacer_begin(&p, 50 * MIB, 0, 0, 5 * MIB);
+		gca_pacer_begin(&p, 50 * MIB, 0, 3 * MIB, 4 * MIB, 5 * MIB);
 		gca_pacer_end(&p, &e);
 		if (!c[i].ratio) {
 			assert_int_equal(p.cons_mark[0], 77);
@@ -474,7 +480,7 @@ static void test_ratio(void **state)
 	for (k = 0; k < GCA_PACER_WINDOW; k++) {
 		gca_pacer_commit(&p);
 		assert_true(p.runway > 1000 * MIB);
-		gca_pacer_begin(&p, 50 * MIB, 0, 0, 0);
+		gca_pacer_begin(&p, 50 * MIB, 0, 0, 0, 0);
 		gca_pacer_end(&p, &(struct gca_pacer_cycle){ .live = 51 * MIB, .heap = MIB,
 							      .span_ns = 1000 });
 	}
@@ -505,7 +511,7 @@ static void test_price(void **state)
 	struct gca_price price;
 
 	gca_pacer_commit(&p);
-	gca_pacer_begin(&p, 180 * MIB, 90 * MIB, 0, 0);
+	gca_pacer_begin(&p, 180 * MIB, 90 * MIB, 0, 0, 0);
 	price = gca_pacer_price(&p, 180 * MIB, 0);
 	assert_int_equal(price.work, 50 * MIB);
 	assert_int_equal(price.bytes, 20 * MIB);
@@ -566,7 +572,7 @@ static void test_goal(void **state)
 	/* A cycle that marks has some way to go, but by a limit. */
 	p = (struct gca_pacer){ .percent = 100, .limit = U64_MAX };
 	gca_pacer_commit(&p);
-	gca_pacer_begin(&p, MIB, 0, 0, 0);
+	gca_pacer_begin(&p, MIB, 0, 0, 0, 0);
 	assert_int_equal(gca_pacer_goal(&p), MIB + GCA_RUNWAY_MIN);
 }
 

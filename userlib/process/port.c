@@ -211,14 +211,12 @@ void gca_port_page_forget(void)
 		gca_my_page->n = 0;
 }
 
-/* Signals are blocked, or handled here. */
-GCA_WEAK bool gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
+GCA_WEAK void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {
 	struct timespec t = { (time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL) };
 
 	(void)a;
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0);
-	return false;
 }
 
 GCA_WEAK void gca_port_wake(u32 *word)

@@ -390,8 +390,17 @@ void gca_pr_warn(const char *fmt, ...);
 #define pr_warn_once(...)	gca_pr_warn(__VA_ARGS__)
 #define pr_err(...)		gca_pr_warn(__VA_ARGS__)
 
+/* The dependency is enough, but TSan does not see those. */
+#ifdef GCA_TSAN
+#define gca_deref(p)		__atomic_load_n(&(p), __ATOMIC_ACQUIRE)
+#else
+#define gca_deref(p)		READ_ONCE(p)
+#endif
+
 /* Nobody tells: crew.c finds out afterwards. */
 #define gca_port_contended()	false
+/* They are blocked in a call, or a handler runs in it. */
+#define gca_port_signalled()	false
 
 #include "port_list.h"
 
