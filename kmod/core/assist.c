@@ -16,9 +16,9 @@
  * begin: else threads that keep all processors busy keep the coordinator from its, and the heap
  * grows without a bound.
  *
- * A thread waits in vain for LATE_NS in a cycle, and between two, and no longer: what the others
- * wait for may be something that it has, like the loader's lock, or the page that it is to
- * supply.  From then on it does what it can find to do, and goes on.
+ * A thread waits in vain for LATE_NS in a cycle, and between two; from then on, for one sleep a
+ * call: what the others wait for may be something that it has, like the loader's lock, or the
+ * page that it is to supply.  So it gets on, if slowly.
  *
  * What is looked at is in steps of a span: the library's fast path knows nothing of
  * this, and need not.  An assist is the thread's own call, outside operations: it may sleep.
@@ -215,11 +215,18 @@ void gca_assist_wake(struct gca_arena *a)
  * struct gca_wait - an assist that may have to wait
  * @phase: in which it waits
  * @late: has waited in vain for so long, ns
+ * @swept: has helped to sweep for so long, ns
  */
 struct gca_wait {
 	u32 phase;
-	u64 late;
+	u64 late, swept;
 };
+
+/* Something that changes when anybody marks, or sweeps. */
+static u64 progress(struct gca_arena *a)
+{
+	return gca_pace_work(a) - (u64)atomic64_read(&a->unswept);
+}
 
 /*
  * In the queue, until the debt is paid, the phase changes, or for a while.
@@ -227,7 +234,7 @@ struct gca_wait {
  */
 static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_wait *wait)
 {
-	u64 t = gca_port_now(), work = gca_pace_work(a);
+	u64 t = gca_port_now(), before = progress(a);
 	struct gca_payee y = { .debt = debt };
 	bool credit;
 
@@ -248,7 +255,7 @@ static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_wait *wait)
 	}
 	gca_spin_unlock(&a->assist_lock);
 	/* In vain: nobody has done anything. */
-	if (y.debt == debt && !credit && gca_pace_work(a) == work)
+	if (y.debt == debt && !credit && progress(a) == before)
 		wait->late += gca_port_now() - t;
 	return debt - y.debt;
 }
@@ -278,8 +285,6 @@ static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_wait
 	/* With fewer workers than processors it is of more use here than asleep. */
 	if (!debt || (worked && READ_ONCE(a->crew) < READ_ONCE(a->processors)))
 		return !debt;
-	if (m->late_epoch == epoch)
-		return !done;
 	*held = true;
 	pay(m, wait_in_queue(a, debt, wait), epoch);
 	return false;
@@ -309,7 +314,7 @@ static void wait_for_begin(struct gca_arena *a, struct gca_wait *wait)
 		gca_op_end(a);
 		/* Not so, if all that is left is in somebody's hands. */
 		if (atomic64_read(&a->unswept) < unswept) {
-			wait->late += gca_port_now() - t;
+			wait->swept += gca_port_now() - t;
 			return;
 		}
 	}
@@ -330,7 +335,7 @@ static void assist_count(struct gca_arena *a, u64 ns)
  *
  * In the thread's own call, outside operations, after the coordinator has been told of the
  * trigger.  On return it owes nothing, or the cycle is over, or the caller is being killed or
- * has a signal, or it has waited in vain for LATE_NS in this cycle, or in between.
+ * has a signal, or it has waited in vain, see the top.
  */
 void gca_assist(struct gca_mutator *m)
 {
@@ -344,7 +349,7 @@ void gca_assist(struct gca_mutator *m)
 		debt = debt_of(m, &epoch);
 		if (epoch != last)
 			wait.late = 0;
-		if (!debt && (m->late_epoch == epoch || !overdue(a)))
+		if (!debt && !overdue(a))
 			break;
 		began = began ? began : gca_port_now();
 		if (debt) {
@@ -360,7 +365,10 @@ void gca_assist(struct gca_mutator *m)
 		}
 		if (wait.late >= LATE_NS)
 			m->late_epoch = epoch;
-		if (gca_port_signalled() || gca_port_relax(a))
+		if (wait.late && m->late_epoch == epoch)
+			break;
+		/* The next call will go on with it. */
+		if (wait.swept >= LATE_NS || gca_port_signalled() || gca_port_relax(a))
 			break;
 	}
 	if (held)

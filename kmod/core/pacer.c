@@ -143,7 +143,8 @@ u64 gca_pacer_trigger(const struct gca_pacer *p)
  * @globals: of this cycle
  * @early: root work that has been done already
  */
-void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 globals, u64 early)
+void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 globals,
+		     u64 early)
 {
 	WRITE_ONCE(p->marking, true);
 	p->triggered = live;
@@ -191,7 +192,7 @@ struct gca_price gca_pacer_price(const struct gca_pacer *p, u64 live, u64 work)
  */
 void gca_pacer_end(struct gca_pacer *p, const struct gca_pacer_cycle *c)
 {
-	u64 work = less(add(c->heap, add(c->stack, c->globals)), p->early), assist, ratio;
+	u64 work = less(add(c->heap, add(c->stack, c->globals)), p->early), assist, idle, ratio;
 
 	if (p->marking && c->span_ns && c->live > p->triggered) {
 		ratio = gca_mul_div(c->live - p->triggered, GCA_PACER_ONE, work);
@@ -201,8 +202,9 @@ void gca_pacer_end(struct gca_pacer *p, const struct gca_pacer_cycle *c)
 		 */
 		assist = add(c->assist_ns, less(c->worker_ns, c->span_ns / 4));
 		assist = min(assist, c->span_ns / 16 * 11);
-		/* Idle time could have been the program's. */
-		ratio = gca_mul_div(ratio, add(c->span_ns / 4, add(assist, min(c->idle_ns, c->span_ns))),
+		/* It could have been the program's. */
+		idle = min(c->idle_ns, c->span_ns);
+		ratio = gca_mul_div(ratio, add(c->span_ns / 4 + assist, idle),
 				    c->span_ns / 4 * 3 - assist);
 		memmove(&p->cons_mark[1], p->cons_mark,
 			sizeof(p->cons_mark) - sizeof(p->cons_mark[0]));

@@ -80,7 +80,8 @@ u64 gca_mul_div(u64 a, u64 b, u64 c);
 void gca_pacer_commit(struct gca_pacer *p);
 u64 gca_pacer_goal(const struct gca_pacer *p);
 u64 gca_pacer_trigger(const struct gca_pacer *p);
-void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 globals, u64 early);
+void gca_pacer_begin(struct gca_pacer *p, u64 live, u64 scan, u64 stack_max, u64 globals,
+		     u64 early);
 struct gca_price gca_pacer_price(const struct gca_pacer *p, u64 live, u64 work);
 void gca_pacer_end(struct gca_pacer *p, const struct gca_pacer_cycle *c);
 
