@@ -190,7 +190,7 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		ret = run ? gca_run_for_owner(s, &o) : 0;
 		WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
 		gca_stats_take(s, &st);
-		gca_serve_wanted(s);
+		gca_scavenge_look(s->a);
 		if (ret == -ECANCELED)
 			gca_requests_again(s, &taken);
 		else
@@ -261,13 +261,9 @@ bool gca_must_lend(struct gca_shell *s)
 	return s->a->debug & GCARENA_DEBUG_CHECKMARK && !s->privileged;
 }
 
-/*
- * gca_kick() - the trigger has been reached: let a cycle begin soon
- *
- * Return: false if nobody would run it: then the caller's library is asked to.
- */
-bool gca_kick(struct gca_shell *s)
+bool gca_port_kick(struct gca_arena *a)
 {
+	struct gca_shell *s = gca_shell_of(a);
 	struct gca_process *p = s->process;
 
 	if (!READ_ONCE(p->nr_workers) || !gca_serve_present(s) || gca_must_lend(s))

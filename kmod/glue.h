@@ -473,7 +473,6 @@ struct gca_thread *gca_thread_get(struct gca_shell *s, u32 id);
 void gca_thread_put(struct gca_thread *t);
 void gca_thread_kill(struct gca_shell *s);
 int gca_threads_reap_clocked(struct gca_shell *s);
-u32 gca_wants(struct gca_shell *s, struct gca_thread *t);
 int gca_ioc_attach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_detach(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_refill(struct gca_shell *s, struct gca_call *c);
@@ -486,7 +485,6 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 /* coordinator.c */
 int gca_coordinator_get(struct gca_process *p);
 void gca_coordinator_put(struct gca_process *p);
-bool gca_kick(struct gca_shell *s);
 bool gca_must_lend(struct gca_shell *s);
 void gca_requests_end(struct gca_shell *s);
 int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg);
@@ -517,7 +515,6 @@ int gca_serve_gate_wait(struct gca_shell *s);
 bool gca_serve_present(struct gca_shell *s);
 void gca_stand_in_begin(struct gca_shell *s);
 int gca_stand_in(struct gca_shell *s, const bool *done);
-bool gca_serve_wanted(struct gca_shell *s);
 bool gca_serve_pending(struct gca_shell *s);
 
 /* stats.c */

@@ -28,7 +28,7 @@ static int gca_collect_async(struct gca_shell *s)
 		return ret;
 	WRITE_ONCE(s->a->heap_trigger, 0);
 	mutex_unlock(&s->lock);
-	gca_kick(s);
+	gca_port_kick(s->a);
 	return 0;
 }
 
@@ -78,7 +78,7 @@ static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 	ret = gca_collect_clocked(s, &o, arg);
 	mutex_unlock(&s->cycle_lock);
 	gca_stats_take(s, &st);		/* else the coordinator has done it */
-	gca_serve_wanted(s);
+	gca_scavenge_look(s->a);
 	return ret;
 }
 

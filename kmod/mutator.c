@@ -312,25 +312,6 @@ int gca_ioc_detach(struct gca_shell *s, struct gca_call *c)
 /* --------------------------------------------------------------------- allocation */
 
 /*
- * gca_wants() - what the library should do next, GCARENA_WANT_*
- *
- * In a call of an attached thread, @pays: one that owes work does it here.  Not in SETTLE: that is
- * in the middle of a store, or in the handler of the stop signal.
- */
-u32 gca_wants(struct gca_shell *s, struct gca_thread *pays)
-{
-	u32 flags = 0;
-
-	if (gca_cycle_wanted(s->a) && !gca_kick(s))
-		flags |= GCARENA_WANT_COLLECT;
-	else if (pays)
-		gca_assist(&pays->core);
-	if (gca_serve_wanted(s))
-		flags |= GCARENA_WANT_SERVE;
-	return flags;
-}
-
-/*
  * gca_ioc_refill() - GCARENA_IOC_REFILL
  *
  * Return: 0; -EPERM if the caller is not this mutator, -ENOSPC if the reservation is
@@ -355,7 +336,7 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 		return -EPERM;
 	ret = gca_refill(&t->core, sc, &arg->count);
 	if (!ret)
-		arg->flags = gca_wants(s, t);
+		arg->flags = gca_wants(s->a, &t->core);
 	return ret;
 }
 
@@ -384,7 +365,7 @@ int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 			&arg->flags);
 	if (!ret) {
 		arg->addr = t->core.newborn;
-		arg->flags |= gca_wants(s, t);
+		arg->flags |= gca_wants(s->a, &t->core);
 		ret = gca_call_out(c);
 	}
 	/* Pairs with the acquire in scan_thread(). */
@@ -413,6 +394,6 @@ int gca_ioc_settle(struct gca_shell *s, struct gca_call *c)
 	if (arg->flags & GCARENA_SETTLE_FLUSH)
 		ret = gca_settle(&t->core);
 	if (!ret)
-		arg->flags = gca_wants(s, NULL);
+		arg->flags = gca_wants(s->a, NULL);
 	return ret;
 }

@@ -48,17 +48,16 @@ bool gca_serve_pending(struct gca_shell *s)
 }
 
 /*
- * gca_serve_wanted() - is there enough to return? If it is news, wake the pager
- *
  * The pager looks once for each kick: there may be enough in all but no run that
  * is worth a system call, and it must not spin then.
  */
-bool gca_serve_wanted(struct gca_shell *s)
+void gca_port_return(struct gca_arena *a, bool wanted)
 {
-	bool wanted = gca_scavenge_wanted(s->a), news;
+	struct gca_shell *s = gca_shell_of(a);
+	bool news;
 
 	if (wanted == READ_ONCE(s->runs_wanted))
-		return wanted;
+		return;
 	spin_lock(&s->pager_lock);
 	news = wanted && !s->runs_wanted;
 	WRITE_ONCE(s->runs_wanted, wanted);
@@ -67,7 +66,6 @@ bool gca_serve_wanted(struct gca_shell *s)
 	spin_unlock(&s->pager_lock);
 	if (news)
 		wake_up_all(&s->pager_wq);
-	return wanted;
 }
 
 /* Is there a scan for one who has none? */

@@ -128,11 +128,23 @@ static u64 credit_take(struct gca_arena *a, u64 need)
 	return take;
 }
 
-/* Under assist_lock; its owner cannot have gone before that is free. */
-static void payee_wake(struct gca_arena *a, struct gca_payee *y)
+/* Both under assist_lock. */
+static void payee_add(struct gca_arena *a, struct gca_payee *y)
+{
+	list_add_tail(&y->link, &a->payees);
+	WRITE_ONCE(a->nr_payees, a->nr_payees + 1);
+}
+
+static void payee_remove(struct gca_arena *a, struct gca_payee *y)
 {
 	list_del(&y->link);
 	WRITE_ONCE(a->nr_payees, a->nr_payees - 1);
+}
+
+/* Under assist_lock; its owner cannot have gone before that is free. */
+static void payee_wake(struct gca_arena *a, struct gca_payee *y)
+{
+	payee_remove(a, y);
 	WRITE_ONCE(y->done, 1);
 	gca_port_wake(&y->done);
 }
@@ -212,13 +224,15 @@ void gca_assist_wake(struct gca_arena *a)
 /* ----------------------------------------------------------------------- assists */
 
 /**
- * struct gca_wait - an assist that may have to wait
+ * struct gca_assist - a call that pays, and may have to wait
  * @phase: in which it waits
+ * @held: it has been held up: has marked, swept or waited
  * @late: has waited in vain for so long, ns
  * @swept: has helped to sweep for so long, ns
  */
-struct gca_wait {
+struct gca_assist {
 	u32 phase;
+	bool held;
 	u64 late, swept;
 };
 
@@ -232,36 +246,33 @@ static u64 progress(struct gca_arena *a)
  * In the queue, until the debt is paid, the phase changes, or for a while.
  * Return: bytes that were paid for.
  */
-static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_wait *wait)
+static u64 wait_in_queue(struct gca_arena *a, u64 debt, struct gca_assist *as)
 {
 	u64 t = gca_port_now(), before = progress(a);
 	struct gca_payee y = { .debt = debt };
 	bool credit;
 
 	gca_spin_lock(&a->assist_lock);
-	list_add_tail(&y.link, &a->payees);
-	WRITE_ONCE(a->nr_payees, a->nr_payees + 1);
+	payee_add(a, &y);
 	smp_mb();	/* pairs with the one in gca_assist_credit() */
-	credit = wait->phase == GCARENA_PHASE_MARK && atomic64_read(&a->credit);
+	credit = as->phase == GCARENA_PHASE_MARK && atomic64_read(&a->credit);
 	gca_spin_unlock(&a->assist_lock);
-	if (!credit && READ_ONCE(a->phase) == wait->phase) {
+	if (!credit && READ_ONCE(a->phase) == as->phase) {
 		gca_port_hurry(a);
 		gca_port_sleep(a, &y.done, ASSIST_SLEEP);
 	}
 	gca_spin_lock(&a->assist_lock);
-	if (!y.done) {
-		list_del(&y.link);
-		WRITE_ONCE(a->nr_payees, a->nr_payees - 1);
-	}
+	if (!y.done)
+		payee_remove(a, &y);
 	gca_spin_unlock(&a->assist_lock);
 	/* In vain: nobody has done anything. */
 	if (y.debt == debt && !credit && progress(a) == before)
-		wait->late += gca_port_now() - t;
+		as->late += gca_port_now() - t;
 	return debt - y.debt;
 }
 
 /* Return: true if it owes nothing any more, or there is nothing that it could do. */
-static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_wait *wait, bool *held)
+static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_assist *as)
 {
 	struct gca_arena *a = m->arena;
 	struct gca_price price = gca_pace_price(a);
@@ -276,7 +287,7 @@ static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_wait
 	done = credit_take(a, need);
 	if (done < need && READ_ONCE(a->work) == GCA_WORK_MARK) {
 		worked = gca_work_some(a, GCA_MARK_ASSIST, ASSIST_NS, need - done, NULL);
-		*held = true;
+		as->held = true;
 	}
 	done += worked;
 	if (done)
@@ -285,8 +296,8 @@ static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_wait
 	/* With fewer workers than processors it is of more use here than asleep. */
 	if (!debt || (worked && READ_ONCE(a->crew) < READ_ONCE(a->processors)))
 		return !debt;
-	*held = true;
-	pay(m, wait_in_queue(a, debt, wait), epoch);
+	as->held = true;
+	pay(m, wait_in_queue(a, debt, as), epoch);
 	return false;
 }
 
@@ -304,21 +315,22 @@ static bool overdue(struct gca_arena *a)
 }
 
 /* First what keeps the next cycle from its beginning. */
-static void wait_for_begin(struct gca_arena *a, struct gca_wait *wait)
+static void wait_for_begin(struct gca_arena *a, struct gca_assist *as)
 {
 	s64 unswept = atomic64_read(&a->unswept);
 	u64 t = gca_port_now();
 
+	as->held = true;
 	if (unswept && !gca_op_try(a)) {
 		gca_sweep_some(a, HELP_SPANS);
 		gca_op_end(a);
 		/* Not so, if all that is left is in somebody's hands. */
 		if (atomic64_read(&a->unswept) < unswept) {
-			wait->swept += gca_port_now() - t;
+			as->swept += gca_port_now() - t;
 			return;
 		}
 	}
-	wait_in_queue(a, U64_MAX, wait);
+	wait_in_queue(a, U64_MAX, as);
 }
 
 /* Statistics of one assist that has ended. */
@@ -340,37 +352,56 @@ static void assist_count(struct gca_arena *a, u64 ns)
 void gca_assist(struct gca_mutator *m)
 {
 	struct gca_arena *a = m->arena;
-	struct gca_wait wait = {};
+	struct gca_assist as = {};
 	u64 began = 0, last = 0, debt, epoch;
-	bool held = false;
 
 	for (;; last = epoch) {
 		epoch = READ_ONCE(a->epoch);
 		debt = debt_of(m, &epoch);
 		if (epoch != last)
-			wait.late = 0;
+			as.late = 0;
 		if (!debt && !overdue(a))
 			break;
 		began = began ? began : gca_port_now();
 		if (debt) {
 			/* What it owes in any case comes first: others may wait for it. */
 			gca_roots_self(m);
-			wait.phase = GCARENA_PHASE_MARK;
-			if (pay_some(m, debt, epoch, &wait, &held))
+			as.phase = GCARENA_PHASE_MARK;
+			if (pay_some(m, debt, epoch, &as))
 				break;
 		} else {
-			wait.phase = GCARENA_PHASE_OFF;
-			wait_for_begin(a, &wait);
-			held = true;
+			as.phase = GCARENA_PHASE_OFF;
+			wait_for_begin(a, &as);
 		}
-		if (wait.late >= LATE_NS)
+		if (as.late >= LATE_NS)
 			m->late_epoch = epoch;
-		if (wait.late && m->late_epoch == epoch)
+		if (as.late && m->late_epoch == epoch)
 			break;
 		/* The next call will go on with it. */
-		if (wait.swept >= LATE_NS || gca_port_signalled() || gca_port_relax(a))
+		if (as.swept >= LATE_NS || gca_port_signalled() || gca_port_relax(a))
 			break;
 	}
-	if (held)
+	if (as.held)
 		assist_count(a, gca_port_now() - began);
+}
+
+/**
+ * gca_wants() - at the end of a call of the owner's: what is due?
+ * @a: arena
+ * @pays: the calling thread's mutator: what it owes it does here; NULL in SETTLE, which is in
+ *	the middle of a store, or in the handler of the stop signal
+ *
+ * Return: what the library should do next, GCARENA_WANT_*; who else can do it has been told.
+ */
+u32 gca_wants(struct gca_arena *a, struct gca_mutator *pays)
+{
+	u32 flags = 0;
+
+	if (gca_cycle_wanted(a) && !gca_port_kick(a))
+		flags |= GCARENA_WANT_COLLECT;
+	else if (pays)
+		gca_assist(pays);
+	if (gca_scavenge_look(a))
+		flags |= GCARENA_WANT_SERVE;
+	return flags;
 }

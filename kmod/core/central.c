@@ -207,11 +207,12 @@ void gca_hand_back(struct gca_mutator *m, u32 slot)
 {
 	struct gca_span *s = m->twin[slot].span;
 	struct gcarena_slot *sh = &m->shared->slot[slot];
+	u32 sc = m->twin[slot].span_class;
 	struct gca_arena *a = m->arena;
 	u64 pw = *gca_pw(a, s->page);
 
 	s->free = gca_mutator_observe(m, slot);
-	charge(m, m->twin[slot].span_class % 4, gca_class[m->twin[slot].span_class].size,
+	charge(m, sc % 4, gca_class[sc].size,
 	       -(s64)min_t(u64, m->twin[slot].charged, span_room_bytes(a, s)));
 
 	chain_remove(m, slot);

@@ -848,6 +848,7 @@ void gca_pace_read(struct gca_arena *a, struct gcarena_stats *s);
 
 /* assist.c */
 void gca_assist(struct gca_mutator *m);
+u32 gca_wants(struct gca_arena *a, struct gca_mutator *pays);
 
 /* modes.c */
 void gca_modes_share(u32 cpus, u32 *dedicated, u32 *fraction);
@@ -866,5 +867,6 @@ bool gca_missed_pending(struct gca_arena *a);
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room);
 void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n);
 bool gca_scavenge_wanted(struct gca_arena *a);
+bool gca_scavenge_look(struct gca_arena *a);
 
 #endif /* GCA_CORE_H */

@@ -229,6 +229,16 @@ void gca_port_missed(struct gca_arena *a);
  */
 void gca_port_work(struct gca_arena *a);
 
+/**
+ * gca_port_kick() - a cycle is due: have the coordinator run it
+ *
+ * Return: false if nobody would: then the caller's library is to ask for one.
+ */
+bool gca_port_kick(struct gca_arena *a);
+
+/** gca_port_return() - gca_scavenge_wanted(): have the library return pages, if that is news */
+void gca_port_return(struct gca_arena *a, bool wanted);
+
 /** gca_port_hurry() - a thread waits: workers that gca_turn_begin() turned away are to ask again */
 void gca_port_hurry(struct gca_arena *a);
 

@@ -49,6 +49,15 @@ bool gca_scavenge_wanted(struct gca_arena *a)
 	       READ_ONCE(a->heap.free_dirty) > keep_pages(a) + least;
 }
 
+/** gca_scavenge_look() - gca_scavenge_wanted(), and the port is told */
+bool gca_scavenge_look(struct gca_arena *a)
+{
+	bool wanted = gca_scavenge_wanted(a);
+
+	gca_port_return(a, wanted);
+	return wanted;
+}
+
 /**
  * gca_scavenge_take() - runs to be returned, longest first
  * @a: arena

@@ -262,6 +262,15 @@ void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
 {
 }
 
+bool gca_port_kick(struct gca_arena *a)
+{
+	return true;
+}
+
+void gca_port_return(struct gca_arena *a, bool wanted)
+{
+}
+
 /* No workers: who waits for them works. */
 void gca_port_hurry(struct gca_arena *a)
 {

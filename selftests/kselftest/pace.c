@@ -5,7 +5,7 @@
  * waits.  How near the goal each cycle ends is a matter of speed: it is printed.
  */
 #define GCT_SUITE "pace"
-#include "threads.h"
+#include "lists.h"
 
 #include <sys/mman.h>
 
@@ -14,9 +14,9 @@
 #define LISTS	512		/* that a thread keeps, each of */
 #define NODES	40		/* 64 bytes */
 
-struct node {
-	struct node *next;
-	uint64_t serial, filler[6];
+struct wide {
+	struct node node;
+	uint64_t filler[6];
 };
 
 static struct gca_arena *arena;
@@ -26,33 +26,9 @@ static int running;
 static void open_paced(enum gca_stop stop, const char *debug)
 {
 	arena = open_engine(stop, debug, 0);
-	layout = gca_layout_of(arena, struct node, next);
+	layout = gca_layout_of(arena, struct wide, node.next);
 	ASSERT_TRUE(layout);
 	running = 1;
-}
-
-static struct node *list_of(struct gca_mutator *m, uint64_t serial)
-{
-	struct node *list = NULL;
-
-	for (uint64_t i = 0; i < NODES; i++) {
-		struct node *n = gca_alloc(m, layout);
-
-		if (!n)
-			gct_note("# %s", gca_strerror());
-		ASSERT_TRUE(n);
-		n->serial = (serial + i) ^ MAGIC;
-		n->next = list;
-		list = n;
-	}
-	return list;
-}
-
-static void check_list(const struct node *n, uint64_t serial)
-{
-	for (uint64_t i = NODES; i--; n = n->next)
-		ASSERT_EQ(n->serial, (serial + i) ^ MAGIC);
-	ASSERT_TRUE(!n);
 }
 
 /* Keeps LISTS lists, and makes a new one for the oldest, all the time. */
@@ -67,8 +43,8 @@ static void *greedy(void *arg)
 		struct node **slot = &keep[n % LISTS];
 
 		if (n >= LISTS)
-			check_list(*slot, serial + n - LISTS);
-		gca_store(m, slot, list_of(m, serial + n));
+			check_list(*slot, serial + n - LISTS, NODES);
+		gca_store(m, slot, list_of(m, layout, serial + n, NODES));
 	}
 	gca_keep_alive(keep);
 	gca_detach(m);

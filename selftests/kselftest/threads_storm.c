@@ -3,46 +3,20 @@
  * threads_storm.c: threads come and go while cycles run: created attached, exiting
  * attached, in several arenas at once, with signal handlers that allocate, forking.
  */
-#include "threads.h"
+#include "lists.h"
 
 #define GCT_SUITE "threads_storm" GCT_SUFFIX
 
 #include <dlfcn.h>
 
 #define THREADS	8
-
-struct node {
-	struct node *next;
-	uint64_t serial;
-};
+#define LEN	5	/* of lists */
 
 static int running;
 
 static bool is_running(void)
 {
 	return __atomic_load_n(&running, __ATOMIC_SEQ_CST);
-}
-
-static struct node *list_of(struct gca_mutator *m, const struct gca_layout *l, uint64_t serial)
-{
-	struct node *list = NULL;
-
-	for (uint64_t i = 0; i < 5; i++) {
-		struct node *n = gca_alloc(m, l);
-
-		ASSERT_TRUE(n);
-		n->serial = (serial + i) ^ MAGIC;
-		n->next = list;
-		list = n;
-	}
-	return list;
-}
-
-static void check_list(const struct node *n, uint64_t serial)
-{
-	for (uint64_t i = 5; i--; n = n->next)
-		ASSERT_EQ(n->serial, (serial + i) ^ MAGIC);
-	ASSERT_TRUE(!n);
 }
 
 /* --------------------------------------------------------------------- creation */
@@ -54,15 +28,15 @@ static const struct gca_layout *layout;
 static void *born(struct gca_mutator *m, void *arg)
 {
 	struct node *n = arg;
-	uint64_t serial = (n->serial ^ MAGIC) - 4;
+	uint64_t serial = (n->serial ^ MAGIC) - (LEN - 1);
 
 	/* Long enough for a slot that was freed by mistake to be used again. */
 	for (int i = 0; i < 10; i++) {
 		gca_alloc_noscan(m, 100);
-		check_list(n, serial);
+		check_list(n, serial, LEN);
 		gct_sleep_ms(3);
 	}
-	check_list(n, serial);
+	check_list(n, serial, LEN);
 	if (serial % 3 == 0)
 		pthread_exit(NULL);
 	return NULL;
@@ -72,7 +46,7 @@ static void *without_a_word(void *arg)
 {
 	struct gca_mutator *m = attach(arena);
 
-	check_list(list_of(m, layout, (uintptr_t)arg), (uintptr_t)arg);
+	check_list(list_of(m, layout, (uintptr_t)arg, LEN), (uintptr_t)arg, LEN);
 	return NULL;
 }
 
@@ -85,7 +59,7 @@ static void *creator(void *arg)
 	while (is_running()) {
 		for (int i = 0; i < 2; i++, serial += 10) {
 			int err = gca_thread_create(arena, &t[i], NULL, born,
-						    list_of(m, layout, serial));
+						    list_of(m, layout, serial, LEN));
 			if (err)
 				gct_note("# %s", gca_strerror());
 			ASSERT_EQ(err, 0);
@@ -147,12 +121,12 @@ static void *in_all(void *arg)
 		int i = n % ARENAS;
 
 		if (list[i])
-			check_list(list[i], was[i]);
+			check_list(list[i], was[i], LEN);
 		was[i] = serial;
-		list[i] = list_of(m[i], s->l[i], serial);
-		serial += 5;
+		list[i] = list_of(m[i], s->l[i], serial, LEN);
+		serial += LEN;
 		if (n % 64 == 63) {
-			check_list(list[i], was[i]);
+			check_list(list[i], was[i], LEN);
 			list[i] = NULL;
 			ASSERT_EQ(gca_detach(m[i]), 0);
 			m[i] = attach(s->a[i]);
@@ -211,10 +185,10 @@ static void *stays(void *arg)
 	struct node *n;
 
 	attach(s->a[1]);
-	n = list_of(m, s->l[0], 7);
+	n = list_of(m, s->l[0], 7, LEN);
 	__atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST);
 	while (is_running())
-		check_list(n, 7);
+		check_list(n, 7, LEN);
 	ASSERT_EQ(gca_detach(m), 0);
 	return NULL;
 }
@@ -272,12 +246,12 @@ static void *interrupted(void *arg)
 
 	my_mutator = m;
 	while (is_running()) {
-		keep = list_of(m, layout, serial);
+		keep = list_of(m, layout, serial, LEN);
 		gct_sleep_ms(1);
 		for (int i = 0; i < 200; i++)
 			gca_store(m, &keep->next, keep->next);
-		check_list(keep, serial);
-		serial += 5;
+		check_list(keep, serial, LEN);
+		serial += LEN;
 	}
 	my_mutator = NULL;
 	return NULL;

@@ -75,6 +75,15 @@ WEAK void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
 {
 }
 
+WEAK bool gca_port_kick(struct gca_arena *a)
+{
+	return true;
+}
+
+WEAK void gca_port_return(struct gca_arena *a, bool wanted)
+{
+}
+
 WEAK void gca_port_hurry(struct gca_arena *a)
 {
 }

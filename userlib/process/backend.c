@@ -174,30 +174,6 @@ static GCA_UNWATCHED int process_park(struct gca_space *space, uint32_t id)
 
 /* ------------------------------------------------------------------------ allocation */
 
-/*
- * What the caller should do next; also pokes coordinator and pager, and has @pays, if it owes
- * work, do it.  Not in a settle: that is in the middle of a store.
- */
-static u32 process_wants(struct gca_process *p, struct gca_member *pays)
-{
-	u32 flags = 0;
-
-	if (gca_cycle_wanted(&p->arena) && !gca_kick(p, true))
-		flags |= GCARENA_WANT_COLLECT;
-	else if (pays)
-		gca_assist(&pays->core);
-	if (gca_scavenge_wanted(&p->arena)) {
-		flags |= GCARENA_WANT_SERVE;
-		if (!READ_ONCE(p->poke)) {
-			pthread_mutex_lock(&p->lock);
-			WRITE_ONCE(p->poke, true);
-			pthread_cond_signal(&p->pager);
-			pthread_mutex_unlock(&p->lock);
-		}
-	}
-	return flags;
-}
-
 static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 {
 	struct gca_process *p = gca_process_of(space);
@@ -210,7 +186,7 @@ static int process_refill(struct gca_space *space, struct gcarena_refill *req)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	gca_call_enter();
 	err = gca_refill(&m->core, req->span_class, &req->count);
-	req->flags = process_wants(p, m);
+	req->flags = gca_wants(&p->arena, &m->core);
 	gca_call_leave();
 	pthread_setcancelstate(cancel, NULL);
 	return err;
@@ -231,7 +207,7 @@ static int process_large(struct gca_space *space, struct gcarena_large *req)
 		req->addr = err ? 0 : m->core.newborn;
 		/* Pairs with the acquire in scan_thread(). */
 		smp_store_release(&m->core.newborn, 0);
-		req->flags = flags | process_wants(p, m);
+		req->flags = flags | gca_wants(&p->arena, &m->core);
 	}
 	gca_call_end(call);
 	return err;
@@ -245,7 +221,7 @@ static int process_settle(struct gca_space *space, struct gcarena_settle *req)
 	int err = m ? gca_settle(&m->core) : -EPERM;
 
 	if (!err)
-		req->flags = process_wants(p, NULL);
+		req->flags = gca_wants(&p->arena, NULL);
 	gca_call_end(call);
 	return err;
 }
@@ -303,7 +279,7 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 	if (req->flags & GCARENA_COLLECT_ASYNC) {
 		/* Or the next call that answers says GCARENA_WANT_COLLECT. */
 		WRITE_ONCE(p->arena.heap_trigger, 0);
-		gca_kick(p, false);
+		gca_port_kick(&p->arena);
 	} else {
 		err = gca_request(p, &order, req);
 		req->result = req->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;

@@ -30,7 +30,6 @@
 #define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
 #define GCA_LOOK_AGAIN		50000
 #define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
-#define GCA_KICK_WAIT		5000000		/* of a thread that allocates, ns */
 #define GCA_YIELDS		100
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 #define GCA_STACK		(256UL << 10)
@@ -395,12 +394,8 @@ static void gca_coordinate_once(struct gca_process *p)
 		reason = ret ? 0 : p->arena.void_reason;
 	}
 	WRITE_ONCE(p->coordinator_ns, gca_cpu_time());
+	gca_scavenge_look(&p->arena);
 	pthread_mutex_lock(&p->lock);
-	WRITE_ONCE(p->late, false);
-	if (gca_scavenge_wanted(&p->arena)) {
-		WRITE_ONCE(p->poke, true);
-		pthread_cond_signal(&p->pager);
-	}
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
 }
 
@@ -422,49 +417,33 @@ static void *gca_coordinator(void *arg)
 	return NULL;
 }
 
-/* So far beyond its trigger that whoever allocates had better wait for the cycle. */
-static bool gca_beyond(struct gca_arena *a)
+bool gca_port_kick(struct gca_arena *a)
 {
-	u64 live = atomic64_read(&a->heap_live), trigger = READ_ONCE(a->heap_trigger);
-
-	return trigger && gca_cycle_wanted(a) && live > trigger && live - trigger > trigger / 2;
-}
-
-/*
- * gca_kick() - the trigger has been reached; within a call
- * @wait: if it is far behind
- *
- * The coordinator has to be given a processor before it can stop those who allocate on all
- * of them.  So they wait a while, and the heap stays near its goal.  Not for long, and not
- * again for the same cycle: the caller may hold what the pager waits for, the loader's
- * lock, or some thread cannot be stopped.
- *
- * Return: false if the caller must collect.
- */
-bool gca_kick(struct gca_process *p, bool wait)
-{
-	u64 until;
+	struct gca_process *p = a->port;
 
 	if (!READ_ONCE(p->looks))
 		return false;	/* its library looks after the roots first */
-	wait = wait && !READ_ONCE(p->late) && gca_beyond(&p->arena);
-	if (READ_ONCE(p->kicked) && !wait)
+	if (READ_ONCE(p->kicked))
 		return true;
-	until = gca_port_now() + GCA_KICK_WAIT;
 	pthread_mutex_lock(&p->lock);
-	if (!p->kicked && gca_cycle_wanted(&p->arena)) {
+	if (!p->kicked && gca_cycle_wanted(a)) {
 		WRITE_ONCE(p->kicked, true);
 		pthread_cond_signal(&p->wanted);
 	}
-	while (wait && !p->dying && gca_beyond(&p->arena)) {
-		if (gca_port_now() >= until) {
-			WRITE_ONCE(p->late, true);
-			break;
-		}
-		gca_wait(p, &p->gate, GCA_KICK_WAIT);
-	}
 	pthread_mutex_unlock(&p->lock);
 	return true;
+}
+
+void gca_port_return(struct gca_arena *a, bool wanted)
+{
+	struct gca_process *p = a->port;
+
+	if (!wanted || READ_ONCE(p->poke))
+		return;
+	pthread_mutex_lock(&p->lock);
+	WRITE_ONCE(p->poke, true);
+	pthread_cond_signal(&p->pager);
+	pthread_mutex_unlock(&p->lock);
 }
 
 /* gca_request() - have the coordinator do @o, and wait; within a call.  Return: as COLLECT */

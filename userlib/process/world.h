@@ -110,7 +110,6 @@ struct gca_hand {
  * @looked: to the coordinator: the pager has answered
  * @requests: COLLECTs that wait, oldest first
  * @kicked: the trigger was reached; also read without, as is
- * @late: somebody has waited in vain for the cycle that is due
  * @coordinator: a thread; @worker: others, @nr_workers of them; @has_coordinator
  * @coordinator_ns: processor time of the former
  * @hand: the coordinator's
@@ -144,7 +143,7 @@ struct gca_process {
 	bool dying;
 	pthread_cond_t wanted, work, turn, idle, done, gate, pager, looked;
 	struct gca_request *requests;
-	bool kicked, late;
+	bool kicked;
 	pthread_t coordinator, worker[GCA_WORKERS_MAX];
 	bool has_coordinator;
 	unsigned int nr_workers;
@@ -210,7 +209,6 @@ void gca_park(void);
 int gca_crew_start(struct gca_process *p);
 void gca_crew_end(struct gca_process *p);
 void gca_crew_join(struct gca_process *p);
-bool gca_kick(struct gca_process *p, bool wait);
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
 void gca_look_answer(struct gca_process *p, u32 flags);
 
