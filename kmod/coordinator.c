@@ -78,7 +78,7 @@ void gca_port_step_end(struct gca_arena *a)
 static int gca_run_for_owner(struct gca_shell *s, const struct gca_order *o)
 {
 	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(s->mm), *old;
-	bool check = s->a->debug & GCARENA_DEBUG_CHECKMARK;
+	bool check = s->a->knob.debug & GCARENA_DEBUG_CHECKMARK;
 	int ret = -ESRCH;
 
 	if (check && !mmget_not_zero(s->mm))
@@ -223,6 +223,43 @@ static struct gca_shell *gca_next_arena(struct gca_process *p)
 	return found;
 }
 
+/** gca_coordinator_look() - what is wanted has been written; tell the coordinator */
+void gca_coordinator_look(struct gca_process *p)
+{
+	smp_mb();	/* pairs with the one in gca_coordinate() */
+	WRITE_ONCE(p->wanted, true);
+	wake_up(&p->coord_wq);
+}
+
+#define GCA_TIMED_EVERY	HZ	/* of a process, at most: a cycle may fail */
+
+/*
+ * In jiffies, when some arena's cycle may be due by time.  It is begun then, if there is
+ * somebody to serve it.
+ */
+static long gca_time_due(struct gca_process *p)
+{
+	bool soon = time_before(jiffies, p->timed + GCA_TIMED_EVERY);
+	u64 due = MAX_SCHEDULE_TIMEOUT;
+	struct gca_shell *s;
+
+	mutex_lock(&p->lock);
+	list_for_each_entry(s, &p->shells, link) {
+		u64 ns = gca_cycle_due(s->a);
+
+		if (!ns && !soon && gca_serve_present(s) && !gca_must_lend(s)) {
+			p->timed = jiffies;
+			WRITE_ONCE(s->kicked, true);
+			WRITE_ONCE(p->wanted, true);
+			soon = true;
+		}
+		if (ns != U64_MAX)
+			due = min(due, max_t(u64, nsecs_to_jiffies(ns) + 1, GCA_TIMED_EVERY));
+	}
+	mutex_unlock(&p->lock);
+	return due;
+}
+
 static int gca_coordinate(void *data)
 {
 	struct gca_process *p = data;
@@ -230,24 +267,16 @@ static int gca_coordinate(void *data)
 
 	set_freezable();
 	while (!kthread_should_stop()) {
-		wait_event_freezable(p->coord_wq, kthread_should_stop() ||
-				     READ_ONCE(p->wanted));
+		wait_event_freezable_timeout(p->coord_wq, kthread_should_stop() ||
+					     READ_ONCE(p->wanted), gca_time_due(p));
 		WRITE_ONCE(p->wanted, false);
-		smp_mb();	/* pairs with the one in gca_want() */
+		smp_mb();	/* pairs with the one in gca_coordinator_look() */
 		while (!kthread_should_stop() && (s = gca_next_arena(p))) {
 			gca_coordinate_arena(s);
 			gca_shell_put(s);
 		}
 	}
 	return 0;
-}
-
-/* What is wanted has been written; tell the coordinator. */
-static void gca_want(struct gca_process *p)
-{
-	smp_mb();	/* pairs with the one in gca_coordinate() */
-	WRITE_ONCE(p->wanted, true);
-	wake_up(&p->coord_wq);
 }
 
 /*
@@ -258,7 +287,7 @@ static void gca_want(struct gca_process *p)
  */
 bool gca_must_lend(struct gca_shell *s)
 {
-	return s->a->debug & GCARENA_DEBUG_CHECKMARK && !s->privileged;
+	return s->a->knob.debug & GCARENA_DEBUG_CHECKMARK && !s->privileged;
 }
 
 bool gca_port_kick(struct gca_arena *a)
@@ -269,7 +298,7 @@ bool gca_port_kick(struct gca_arena *a)
 	if (!READ_ONCE(p->nr_workers) || !gca_serve_present(s) || gca_must_lend(s))
 		return false;
 	if (!READ_ONCE(s->kicked) && !xchg(&s->kicked, true))
-		gca_want(p);
+		gca_coordinator_look(p);
 	return true;
 }
 
@@ -292,7 +321,7 @@ int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcar
 	spin_lock(&s->req_lock);
 	list_add_tail(&r->link, &s->requests);
 	spin_unlock(&s->req_lock);
-	gca_want(s->process);
+	gca_coordinator_look(s->process);
 
 	ret = gca_stand_in(s, &r->done);
 	/* acquire: pairs with gca_requests_done() */

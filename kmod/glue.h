@@ -100,6 +100,7 @@ struct gca_offer {
  * @coord_wq: it sleeps here
  * @wanted: some arena wants something of it
  * @coordinator_ns: CPU time it has used
+ * @timed: when it last began a cycle whose time had come, in jiffies; its own
  * @worker: those that mark, by number; under crew_mutex
  * @nr_workers: how many
  * @in_cycle: they are needed; written under crew_mutex or by the coordinator
@@ -133,6 +134,7 @@ struct gca_process {
 	wait_queue_head_t coord_wq;
 	bool wanted;
 	u64 coordinator_ns;
+	unsigned long timed;
 	struct gca_worker_thread *worker[GCA_WORKERS_MAX];
 	unsigned int nr_workers;
 	bool in_cycle;
@@ -485,6 +487,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 /* coordinator.c */
 int gca_coordinator_get(struct gca_process *p);
 void gca_coordinator_put(struct gca_process *p);
+void gca_coordinator_look(struct gca_process *p);
 bool gca_must_lend(struct gca_shell *s);
 void gca_requests_end(struct gca_shell *s);
 int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg);

@@ -19,16 +19,10 @@
 			 GCARENA_COLLECT_SWEEP_STOPPED | GCARENA_COLLECT_STOPPED)
 
 /* If nobody is there to run it, the owner is asked to: GCARENA_WANT_COLLECT. */
-static int gca_collect_async(struct gca_shell *s)
+static int gca_collect_async(struct gca_arena *a)
 {
-	/* CONFIG keeps a request that it sees. */
-	int ret = mutex_lock_killable(&s->lock);
-
-	if (ret)
-		return ret;
-	WRITE_ONCE(s->a->heap_trigger, 0);
-	mutex_unlock(&s->lock);
-	gca_port_kick(s->a);
+	WRITE_ONCE(a->asked, true);
+	gca_port_kick(a);
 	return 0;
 }
 
@@ -109,7 +103,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	if (!gca_mapped(s))
 		return -ENXIO;
 	if (arg->flags & GCARENA_COLLECT_ASYNC)
-		return gca_collect_async(s);
+		return gca_collect_async(s->a);
 	if (arg->flags & GCARENA_COLLECT_UNTIL_MARKING)
 		o.until = GCA_UNTIL_MARKING;
 	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)

@@ -118,6 +118,22 @@ bool gca_port_relax(struct gca_arena *a)
 	       gca_owner_exiting(s->process);
 }
 
+/* Of the owner's threads, as the scheduler has it, and of our own, as they have counted it. */
+u64 gca_port_cpu(struct gca_arena *a)
+{
+	struct task_struct *leader = gca_shell_of(a)->process->leader, *t;
+	u64 sum;
+
+	rcu_read_lock();
+	sum = READ_ONCE(leader->signal->sum_sched_runtime);
+	for_each_thread(leader, t)
+		sum += READ_ONCE(t->se.sum_exec_runtime);
+	rcu_read_unlock();
+	return sum + atomic64_read(&a->totals.mark_ns[GCA_MARK_DEDICATED]) +
+	       atomic64_read(&a->totals.mark_ns[GCA_MARK_FRACTIONAL]) +
+	       atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
+}
+
 /* For a jiffy at least; nobody has to end it, so it is not worth a way out of its own. */
 void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {

@@ -116,35 +116,16 @@ out_add:
 	return ret;
 }
 
-#define GCA_PERCENT_MAX	100000
-
 /* Tell the caller first: if that fails nothing has changed. */
 static int gca_config_alocked(struct gca_arena *a, struct gca_call *c)
 {
-	struct gcarena_config *arg = &c->u.config;
-	bool asked;
-	int ret;
+	int ret = gca_config_check(a, &c->u.config);
 
-	if (!(arg->mask & GCARENA_CONFIG_PERCENT))
-		arg->percent = a->percent;
-	if (!(arg->mask & GCARENA_CONFIG_HEAP_MIN))
-		arg->heap_min = a->heap_min;
-	if (!(arg->mask & GCARENA_CONFIG_DEBUG))
-		arg->debug = a->debug;
-	ret = gca_call_out(c);
-	if (ret)
-		return ret;
-	WRITE_ONCE(a->percent, arg->percent);
-	WRITE_ONCE(a->heap_min, arg->heap_min);
-	WRITE_ONCE(a->debug, arg->debug);
-	if (arg->mask & (GCARENA_CONFIG_PERCENT | GCARENA_CONFIG_HEAP_MIN)) {
-		/* A cycle that ASYNC has asked for stays asked for. */
-		asked = !READ_ONCE(a->heap_trigger);
-		gca_pace(a);
-		if (asked)
-			WRITE_ONCE(a->heap_trigger, 0);
-	}
-	return 0;
+	if (!ret)
+		ret = gca_call_out(c);
+	if (!ret)
+		gca_config_set(a, &c->u.config);
+	return ret;
 }
 
 /*
@@ -154,17 +135,9 @@ static int gca_config_alocked(struct gca_arena *a, struct gca_call *c)
  */
 int gca_ioc_config(struct gca_shell *s, struct gca_call *c)
 {
-	struct gcarena_config *arg = &c->u.config;
-	int ret;
-
-	if (arg->flags || arg->mask & ~GCARENA_CONFIG_ALL)
-		return -EINVAL;
-	if ((arg->mask & GCARENA_CONFIG_PERCENT && arg->percent > GCA_PERCENT_MAX) ||
-	    (arg->mask & GCARENA_CONFIG_HEAP_MIN && arg->heap_min > GCARENA_RESERVE_MAX) ||
-	    (arg->mask & GCARENA_CONFIG_DEBUG && arg->debug & ~(u64)GCARENA_DEBUG_ALL))
-		return -EINVAL;
 	/* Not within a cycle: a debug switch holds for a whole one. */
-	ret = mutex_lock_killable(&s->cycle_lock);
+	int ret = mutex_lock_killable(&s->cycle_lock);
+
 	if (ret)
 		return ret;
 	ret = mutex_lock_killable(&s->lock);
@@ -173,5 +146,6 @@ int gca_ioc_config(struct gca_shell *s, struct gca_call *c)
 		mutex_unlock(&s->lock);
 	}
 	mutex_unlock(&s->cycle_lock);
+	gca_coordinator_look(s->process);
 	return ret;
 }

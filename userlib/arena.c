@@ -35,6 +35,36 @@ int gcl_dead(struct gca_arena *a)
 	return a->dead ? gcl_fail(ESRCH, "%s", a->dead) : 0;
 }
 
+/*
+ * gcl_each_arena() - call @fn, if there is one, for each arena with a pager
+ *
+ * None is closed meanwhile; one that is opened or closed may be left out.  Return: how many.
+ */
+unsigned int gcl_each_arena(void (*fn)(struct gca_arena *a, void *arg), void *arg)
+{
+	struct gcl_signals sigs;
+	unsigned int n = 0, i;
+	struct gca_arena *a;
+
+	for (;; n++) {
+		sigs = gcl_block();
+		pthread_mutex_lock(&gcl_arenas_lock);
+		for (a = gcl_arenas, i = 0; a; a = a->next)
+			if (a->has_pager && i++ == n)
+				break;
+		if (a && fn)
+			__atomic_add_fetch(&a->serving, 1, __ATOMIC_SEQ_CST);
+		pthread_mutex_unlock(&gcl_arenas_lock);
+		gcl_restore(sigs);
+		if (!a)
+			return n;
+		if (!fn)
+			continue;
+		fn(a, arg);
+		__atomic_sub_fetch(&a->serving, 1, __ATOMIC_RELEASE);
+	}
+}
+
 /* --------------------------------------------------------------------- fork */
 
 /*
@@ -47,6 +77,7 @@ static void fork_prepare(void)
 	struct gcl_signals sigs = gcl_block();
 	struct gca_arena *a;
 
+	gcl_watch_fork(GCL_FORK_PREPARE);
 	pthread_mutex_lock(&gcl_arenas_lock);
 	gcl_fork_sigs = sigs;
 	for (a = gcl_arenas; a; a = a->next)
@@ -61,6 +92,7 @@ static void fork_parent(void)
 	for (a = gcl_arenas; a; a = a->next)
 		pthread_mutex_unlock(&a->lock);
 	pthread_mutex_unlock(&gcl_arenas_lock);
+	gcl_watch_fork(GCL_FORK_PARENT);
 	gcl_restore(sigs);
 }
 
@@ -89,6 +121,7 @@ static void fork_child(void)
 		pthread_mutex_unlock(&a->lock);
 	}
 	pthread_mutex_unlock(&gcl_arenas_lock);
+	gcl_watch_fork(GCL_FORK_CHILD);
 	gcl_restore(sigs);
 }
 
@@ -160,36 +193,6 @@ static int check_options(const struct gca_options *o)
 	return 0;
 }
 
-static int set_knobs(struct gca_arena *a, const struct gca_options *o)
-{
-	struct gcarena_config config = { .size = sizeof(config) };
-	const char *s = getenv("GCARENA_PERCENT");
-	uint64_t percent = 0;
-
-	if (o->flags & GCA_NO_AUTO_COLLECT) {
-		config.mask |= GCARENA_CONFIG_PERCENT;
-	} else if (o->percent) {
-		config.percent = o->percent;
-		config.mask |= GCARENA_CONFIG_PERCENT;
-	} else if (s && *s) {
-		if (gcl_parse_percent(s, &percent))
-			return -1;
-		config.percent = percent;
-		config.mask |= GCARENA_CONFIG_PERCENT;
-	}
-	if (o->heap_min) {
-		config.heap_min = o->heap_min;
-		config.mask |= GCARENA_CONFIG_HEAP_MIN;
-	}
-	if (config.mask) {
-		int err = a->be->config(&a->space, &config);
-
-		if (err)
-			return gcl_fail(-err, "gca_open: percent or heap_min is out of range");
-	}
-	return 0;
-}
-
 struct gca_arena *gca_open(const struct gca_options *options)
 {
 	static const struct gca_options defaults;
@@ -239,7 +242,7 @@ struct gca_arena *gca_open(const struct gca_options *options)
 				 strerror(-err));
 		goto out;
 	}
-	if (set_knobs(a, o))
+	if (gcl_knobs_open(a, o))
 		goto out_space;
 	/* Pages belong where they are first touched; no balancing faults later. */
 	syscall(SYS_mbind, a->space.heap, a->space.heap_size, GCL_MPOL_LOCAL, NULL, 0UL, 0U);
@@ -252,6 +255,8 @@ struct gca_arena *gca_open(const struct gca_options *options)
 	gcl_arenas = a;
 	pthread_mutex_unlock(&gcl_arenas_lock);
 	gcl_restore(sigs);
+	if (a->has_pager)
+		gcl_watch_start(a);
 	return a;
 
 out_space:
@@ -279,8 +284,10 @@ void gca_close(struct gca_arena *a)
 	pthread_mutex_unlock(&gcl_arenas_lock);
 	gcl_self_forget(a);
 	/* From here on the collector is dead, and lets go whoever is parked. */
-	if (!a->child)
+	if (!a->child) {
 		gcl_pager_stop(a);
+		gcl_watch_stop();
+	}
 	pthread_mutex_lock(&a->lock);
 	for (m = a->mutators; m; m = m->next) {
 		if (gcl_is_mine(m)) {
@@ -389,26 +396,7 @@ const struct gca_layout *gca_layout_offsets(struct gca_arena *a, size_t size, ..
 	return gca_layout(a, size, bits);
 }
 
-/* -------------------------------------------------------- knobs, statistics */
-
-int gca_set_percent(struct gca_arena *a, uint64_t percent)
-{
-	struct gcarena_config config = {
-		.size = sizeof(config),
-		.mask = GCARENA_CONFIG_PERCENT,
-		.percent = percent,
-	};
-	int err;
-
-	if (gcl_dead(a))
-		return -1;
-	do {
-		err = a->be->config(&a->space, &config);
-	} while (err == -EINTR);
-	if (err == -EINVAL)
-		return gcl_fail(EINVAL, "gca_set_percent: from 0 (never) to 100000");
-	return err ? gcl_fail(-err, "gca_set_percent: %s", strerror(-err)) : 0;
-}
+/* --------------------------------------------------------------- statistics */
 
 const char *gcl_engine_name(const struct gca_arena *a)
 {
@@ -489,6 +477,12 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->assist_hold_ns_total = r.assist_hold_ns_total;
 	s->assist_hold_ns_max = r.assist_hold_ns_max;
 	s->assist_hold_ns_p99 = r.assist_hold_ns_p99;
+	s->begin_stop_ns = r.begin_stop_ns;
+	s->marking_ns = r.marking_ns;
+	s->end_stop_ns = r.end_stop_ns;
+	s->limited = r.limited;
+	s->cpus_milli = r.cpus_milli;
+	s->pressed = __atomic_load_n(&a->pressed, __ATOMIC_RELAXED);
 	s->backend = a->be->name;
 	s->engine = gcl_engine_name(a);
 	return 0;

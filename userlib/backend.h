@@ -13,6 +13,7 @@
 #ifndef GCARENA_BACKEND_H
 #define GCARENA_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <linux/gcarena.h>
@@ -40,6 +41,22 @@ struct gca_space {
 };
 
 /**
+ * struct gcl_knob - what the collector's table says of a knob
+ * @name: in lower case; GCARENA_NAME is its variable
+ * @unit: "bytes" or another
+ * @lo: least value
+ * @hi: largest
+ * @off: what "off" stands for, if @has_off
+ * @offset: in struct gcarena_knobs
+ */
+struct gcl_knob {
+	const char *name, *unit;
+	uint64_t lo, hi, off;
+	bool has_off;
+	uint32_t offset;
+};
+
+/**
  * struct gca_backend - operations
  * @name: for people
  * @open: make an arena of create->reserve bytes; fills @space.  May set the
@@ -53,6 +70,8 @@ struct gca_space {
  *	stops.  Called by a signal handler: no lock, no errno, nothing a sanitizer watches
  * @collect: @paced: because of GCARENA_WANT_COLLECT, not by the user's wish
  * @serve: may sleep; takes no lock that an attached thread can hold
+ * @knob: knob @i, the same for all backends; false: there are no more.  Of the process
+ *	backend, which has the table
  * @wake: make a sleeping @serve return -ESRCH, for good
  */
 struct gca_backend {
@@ -74,6 +93,7 @@ struct gca_backend {
 	int (*config)(struct gca_space *space, struct gcarena_config *req);
 	int (*stats)(struct gca_space *space, struct gcarena_stats *req);
 	int (*serve)(struct gca_space *space, struct gcarena_serve *req);
+	bool (*knob)(unsigned int i, struct gcl_knob *k);
 };
 
 extern const struct gca_backend gcl_backend_kernel;

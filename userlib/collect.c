@@ -46,42 +46,66 @@ static double mb(uint64_t bytes)
 	return (double)bytes / 1e6;
 }
 
+/* As Go prints times: two significant digits below 10 ms, but at most three decimals. */
+static const char *brief(char *buf, size_t room, double ms)
+{
+	int digits = ms >= 10 ? 0 : ms >= 1 ? 1 : ms >= 0.1 ? 2 : 3;
+
+	snprintf(buf, room, "%.*f", digits, ms);
+	return buf;
+}
+
 /*
- * gcarena 3 @1.234s 2%: 0.051 ms stop, 1.9+0.2 ms mark+sweep, 4->5->2 MB, 5 MB goal, ...
- * The style of Go's gctrace: heap in spans before, after, and what was live.  In brackets
- * assists, and workers by mode: assist/dedicated+fractional/idle.
+ * Go's gctrace line, field by field, and behind it what only we have: which backend, and
+ * why a cycle was void.
+ *
+ * gc 3 @1.234s 2%: 0.051+1.9+0.031 ms clock, 0.10+0.2/1.7/0.4+0.062 ms cpu, 4->5->2 MB, 5 MB
+ * goal, 0 MB stacks, 0 MB globals, 2 P (forced)
  */
 static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 {
 	const struct gcarena_stats *old = &a->trace;
-	uint64_t marked = now->mark_ns[0] + now->mark_ns[1] + now->worker_ns, t = gcl_now();
-	uint64_t marked_before = old->mark_ns[0] + old->mark_ns[1] + old->worker_ns;
-	uint64_t begun = __atomic_load_n(&a->trace_begun, __ATOMIC_RELAXED);
-	uint64_t fractional = now->fractional_ns - old->fractional_ns;
-	uint64_t idle = now->idle_ns - old->idle_ns;
+	double cpus = (double)now->cpus_milli / 1000, elapsed = (double)(gcl_now() - a->opened);
+	uint64_t workers = now->worker_ns - now->idle_ns, before = old->worker_ns - old->idle_ns;
+	uint64_t own = now->mark_ns[0] + now->mark_ns[1] + now->assist_ns;
+	double spent = (double)(own + workers) + cpus * (double)now->stop_ns_total;
 	bool voided = now->voided != old->voided;
-	char stops[160] = "";
+	char b[8][32];
 
-	if (a->be->park)
-		snprintf(stops, sizeof(stops),
-			 ", %s: %llu stops p50 %.3f p99 %.3f ms, hold %.3f ms at most, %llu postponed, %llu threads, %llu workers",
-			 gcl_engine_name(a), (unsigned long long)now->stops, ms(now->stop_ns_p50),
-			 ms(now->stop_ns_p99), ms(now->hold_ns_max),
-			 (unsigned long long)now->postponed, (unsigned long long)now->threads,
-			 (unsigned long long)now->workers);
-	gcl_say("gcarena %llu @%.3fs %.0f%%: %.3f ms stop, %.3f+%.3f ms mark+sweep (%.3f/%.3f+%.3f/%.3f), %.3f ms in all, %.1f->%.1f MB heap, %.1f MB live, %.1f MB goal, %.2f MB roots, %llu objects, %.2f MB metadata%s%s%s, %s",
-		(unsigned long long)now->cycles, (double)(t - a->opened) / 1e9,
-		100.0 * (double)(marked + now->sweep_ns) / (double)(t - a->opened + 1),
-		ms(now->stop_ns_total - old->stop_ns_total), ms(marked - marked_before),
-		ms(now->sweep_ns - old->sweep_ns), ms(now->assist_ns - old->assist_ns),
-		ms(now->worker_ns - old->worker_ns - fractional - idle), ms(fractional), ms(idle),
-		begun ? ms(t - begun) : 0.0,
-		mb(__atomic_load_n(&a->trace_heap, __ATOMIC_RELAXED)), mb(now->heap),
-		mb(now->live), mb(now->goal), mb(now->root_bytes),
-		(unsigned long long)(now->marked_objects - old->marked_objects),
-		mb(now->metadata), stops, voided ? ", VOID: " : "",
+	gcl_say("gc %llu @%.3fs %d%%: %s+%s+%s ms clock, %s+%s/%s/%s+%s ms cpu, %llu->%llu->%llu MB, %llu MB goal, %llu MB stacks, %llu MB globals, %.4g P%s%s%s, %s",
+		(unsigned long long)now->cycles, elapsed / 1e9,
+		(int)(100 * spent / (elapsed * cpus + 1)),
+		brief(b[0], sizeof(b[0]), ms(now->begin_stop_ns)),
+		brief(b[1], sizeof(b[1]), ms(now->marking_ns)),
+		brief(b[2], sizeof(b[2]), ms(now->end_stop_ns)),
+		brief(b[3], sizeof(b[3]), cpus * ms(now->begin_stop_ns)),
+		brief(b[4], sizeof(b[4]), ms(now->assist_ns - old->assist_ns)),
+		brief(b[5], sizeof(b[5]), ms(workers - before)),
+		brief(b[6], sizeof(b[6]), ms(now->idle_ns - old->idle_ns)),
+		brief(b[7], sizeof(b[7]), cpus * ms(now->end_stop_ns)),
+		(unsigned long long)now->begun_live >> 20, (unsigned long long)now->ended_live >> 20,
+		(unsigned long long)now->live >> 20, (unsigned long long)now->ended_goal >> 20,
+		(unsigned long long)now->work_stack >> 20, (unsigned long long)now->work_roots >> 20,
+		cpus, now->forced != old->forced ? " (forced)" : "", voided ? ", VOID: " : "",
 		voided && now->last_void < GCARENA_NR_VOID_REASONS ?
 			void_reason[now->last_void] : "", a->be->name);
+}
+
+/* What Go has no fields for: the heap itself, sweeping, stops, threads. */
+static void tell_more(struct gca_arena *a, const struct gcarena_stats *now)
+{
+	const struct gcarena_stats *old = &a->trace;
+	uint64_t begun = __atomic_load_n(&a->trace_begun, __ATOMIC_RELAXED);
+
+	gcl_say("gcarena %llu heap: %.1f->%.1f MB in spans, %llu objects marked, %.3f ms swept, %.3f ms in all, %.2f MB metadata, %s: %llu stops p50 %.3f p99 %.3f ms, hold %.3f ms at most, %llu postponed, %llu threads, %llu workers, limited %llu times",
+		(unsigned long long)now->cycles,
+		mb(__atomic_load_n(&a->trace_heap, __ATOMIC_RELAXED)), mb(now->heap),
+		(unsigned long long)(now->marked_objects - old->marked_objects),
+		ms(now->sweep_ns - old->sweep_ns), begun ? ms(gcl_now() - begun) : 0.0,
+		mb(now->metadata), gcl_engine_name(a), (unsigned long long)now->stops,
+		ms(now->stop_ns_p50), ms(now->stop_ns_p99), ms(now->hold_ns_max),
+		(unsigned long long)now->postponed, (unsigned long long)now->threads,
+		(unsigned long long)now->workers, (unsigned long long)now->limited);
 }
 
 /*
@@ -114,8 +138,10 @@ void gcl_trace_end(struct gca_arena *a)
 		return;
 	if (!a->be->stats(&a->space, &now) && now.cycles != a->trace.cycles) {
 		tell_cycle(a, &now);
-		if (a->tracing > 1)
+		if (a->tracing > 1) {
 			tell_pace(&now, &a->trace);
+			tell_more(a, &now);
+		}
 		a->trace = now;
 	}
 	__atomic_store_n(&a->trace_busy, 0, __ATOMIC_RELEASE);

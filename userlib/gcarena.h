@@ -72,7 +72,8 @@ enum gca_stop {
  * @device: NULL: /dev/gcarena
  * @reserve: bytes of address space, a power of two; 0: 64 GiB or what there is
  * @percent: heap growth before the next cycle; 0: $GCARENA_PERCENT, else 100
- * @heap_min: bytes below which no cycle starts by itself; 0: the default
+ * @heap_min: bytes below which no cycle starts by itself; 0: $GCARENA_HEAP_MIN, else 4 MiB
+ * @memory_limit: bytes, see GCA_MEMORY_LIMIT; 0: $GCARENA_MEMLIMIT, else none
  * @debug: as $GCARENA_DEBUG, which it replaces: words separated by commas:
  *	checkmark, clobber, overflow, miss, stopped, stress=N
  * @features: GCARENA_F_* the module must have
@@ -89,6 +90,7 @@ struct gca_options {
 	uint64_t reserve;
 	uint64_t percent;
 	uint64_t heap_min;
+	uint64_t memory_limit;
 	const char *debug;
 	uint64_t features;
 	uint32_t stop;
@@ -341,13 +343,51 @@ GCA_API int gca_fiber_destroy(struct gca_fiber *fiber);
 GCA_API int gca_collect(struct gca_arena *arena, unsigned int flags);
 
 /**
- * gca_set_percent() - let the heap grow by so much before the next cycle
- * @arena: the arena
- * @percent: of what is live, up to 100000; 0: no cycle by itself
+ * enum gca_knob - what can be set at any time
+ * @GCA_PERCENT: heap growth before the next cycle, of what is live, up to 100000; 0: no bound
+ * @GCA_HEAP_MIN: bytes below which no cycle starts by itself, at 100 percent
+ * @GCA_MEMORY_LIMIT: bytes that the arena may have: spans, free pages that have not been
+ *	returned, the collector's own; 0: any.  Goes before the two above.  It is held by
+ *	collecting more often, not by refusing memory: when even that is not enough, or would take
+ *	more than its share of the processors, the arena grows beyond it
+ * @GCA_PERIOD_MS: a cycle is due so long after the last, if anything is new; 0: never
+ * @GCA_CPU_PERCENT: share of processor time, over some seconds, beyond which threads need not
+ *	pay for what they allocate, and the heap grows; 1 .. 100, 100: any
+ * @GCA_CPUS_MILLI: processors the program may use, in thousandths, if fewer than it may run on;
+ *	0: all of these.  The library sets it from cpu.max, unless $GCARENA_CPUS_MILLI is set
+ * @GCA_ASSIST_US: for how long a thread marks in one go to pay for what it allocates, from 10
  *
- * Goes before gca_options.percent and $GCARENA_PERCENT.  Waits for a running
- * cycle's end.  errno: EINVAL out of range.
+ * Each has a variable in the environment of the same name as in struct gcarena_knobs:
+ * GCARENA_PERCENT, GCARENA_MEMLIMIT, ...
  */
+enum gca_knob {
+	GCA_PERCENT = 0,
+	GCA_HEAP_MIN = 1,
+	GCA_MEMORY_LIMIT = 3,
+	GCA_PERIOD_MS = 4,
+	GCA_CPU_PERCENT = 5,
+	GCA_CPUS_MILLI = 6,
+	GCA_ASSIST_US = 7,
+};
+
+/**
+ * gca_set() - turn a knob
+ * @arena: the arena
+ * @knob: which
+ * @value: to be set
+ *
+ * Goes before gca_options and the environment.  Waits for a running cycle's end.
+ * errno: EINVAL out of range; the sentence says what the range is.
+ */
+GCA_API int gca_set(struct gca_arena *arena, enum gca_knob knob, uint64_t value);
+
+/** gca_get() - what a knob is set to */
+GCA_API int gca_get(struct gca_arena *arena, enum gca_knob knob, uint64_t *value);
+
+/** gca_set_memory_limit() - gca_set() of GCA_MEMORY_LIMIT */
+GCA_API int gca_set_memory_limit(struct gca_arena *arena, uint64_t bytes);
+
+/** gca_set_percent() - gca_set() of GCA_PERCENT */
 GCA_API int gca_set_percent(struct gca_arena *arena, uint64_t percent);
 
 /** struct gca_stats - counters of an arena; the names of struct gcarena_stats, spelt out */
@@ -369,6 +409,8 @@ struct gca_stats {
 	uint64_t trigger_bytes, begun_live_bytes, ended_live_bytes, ended_goal_bytes;
 	uint64_t work_heap_bytes, work_stack_bytes, work_root_bytes, cons_mark;
 	uint64_t assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
+	uint64_t begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
+	uint64_t pressed;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */
 };

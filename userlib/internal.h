@@ -97,12 +97,13 @@ struct gcl_ranges {
  * @adds: dlpi_adds when @found was made; @subs, @found_once likewise
  * @looked_adds: dlpi_adds at the last GCARENA_SERVE_REFRESH; belongs to who serves
  * @compared: answers to GCARENA_SERVE_COMPARE
- * @serving: threads in gca_serve(); gca_close() waits for them
+ * @serving: threads in gca_serve(), or gcl_each_arena(); gca_close() waits for them
  * @pager: the pager thread
  * @trace: figures at the end of the last cycle told; @trace_busy protects it
  * @trace_heap: bytes in spans when the next one was about to begin
  * @trace_begun: and when that was
  * @opened: CLOCK_MONOTONIC at gca_open()
+ * @pressed: cycles for want of memory
  */
 struct gca_arena {
 	struct gca_arena *next;
@@ -131,6 +132,7 @@ struct gca_arena {
 	struct gcarena_stats trace;
 	uint64_t trace_heap, trace_begun;
 	uint64_t opened;
+	uint64_t pressed;
 };
 
 /* Bytes of a slot of size class @sc: what __gca_size_class() is the inverse of. */
@@ -150,10 +152,12 @@ int gcl_gettid(void);
 
 /* options.c */
 int gcl_parse_debug(const char *words, struct gcl_debug *d);
-int gcl_parse_percent(const char *s, uint64_t *percent);
 int gcl_parse_backend(const char *s, int *which);
 enum { GCL_AUTO, GCL_KERNEL, GCL_PROCESS };
 int gcl_parse_stop(const char *s, uint32_t *stop);
+
+/* knobs.c */
+int gcl_knobs_open(struct gca_arena *a, const struct gca_options *o);
 
 /* collect.c */
 int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced);
@@ -184,8 +188,15 @@ bool gcl_is_separate(void);
 int gcl_pager_start(struct gca_arena *a);
 void gcl_pager_stop(struct gca_arena *a);
 
+/* watch.c */
+enum gcl_fork { GCL_FORK_PREPARE, GCL_FORK_PARENT, GCL_FORK_CHILD };
+void gcl_watch_start(struct gca_arena *a);
+void gcl_watch_stop(void);
+void gcl_watch_fork(enum gcl_fork when);
+
 /* arena.c */
 int gcl_dead(struct gca_arena *a);
+unsigned int gcl_each_arena(void (*fn)(struct gca_arena *a, void *arg), void *arg);
 const char *gcl_engine_name(const struct gca_arena *a);
 
 #endif /* GCARENA_INTERNAL_H */

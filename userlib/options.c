@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * options.c: the words of GCARENA_DEBUG, GCARENA_PERCENT, GCARENA_BACKEND, GCARENA_STOP.
+ * options.c: the words of GCARENA_DEBUG, GCARENA_BACKEND, GCARENA_STOP.
  *
  * A word that is not known is an error that names the known ones: a debug mode
  * misspelt and silently off is worse than none.
@@ -51,23 +51,6 @@ int gcl_parse_debug(const char *words, struct gcl_debug *d)
 		if (*w)
 			w++;
 	}
-	return 0;
-}
-
-int gcl_parse_percent(const char *s, uint64_t *percent)
-{
-	char *end;
-	unsigned long n;
-
-	if (!strcmp(s, "off")) {
-		*percent = 0;
-		return 0;
-	}
-	n = strtoul(s, &end, 10);
-	if (end == s || *end || n > 100000)
-		return gcl_fail(EINVAL, "GCARENA_PERCENT: '%.32s' is neither 'off' nor a number up to 100000",
-				s);
-	*percent = n;
 	return 0;
 }
 

@@ -70,9 +70,7 @@ int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *con
 	a->size = reserve;
 	a->nr_chunks = reserve >> GCA_CHUNK_SHIFT;
 	a->control = control;
-	a->debug = debug;
-	a->percent = GCA_PERCENT;
-	a->heap_min = GCA_HEAP_MIN;
+	gca_knobs_init(a, debug);
 	a->deadline = U64_MAX;
 	a->stop_wait = GCA_STOP_WAIT;
 	for (i = 0; i < GCARENA_NR_SPAN_CLASSES; i++)
@@ -260,6 +258,11 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->hold_ns_max = READ_ONCE(t->hold_ns_max);
 	s->hold_ns_total = READ_ONCE(t->hold_ns_total);
 	gca_pace_read(a, s);
+	s->begin_stop_ns = READ_ONCE(t->begin_stop_ns);
+	s->marking_ns = READ_ONCE(t->marking_ns);
+	s->end_stop_ns = READ_ONCE(t->end_stop_ns);
+	s->limited = READ_ONCE(t->limited);
+	s->cpus_milli = gca_cpus_milli(a);
 	s->assists = READ_ONCE(t->assists.n);
 	s->assist_hold_ns_total = READ_ONCE(t->assists.ns_total);
 	s->assist_hold_ns_max = READ_ONCE(t->assists.ns_max);

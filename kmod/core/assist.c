@@ -6,9 +6,9 @@
  * balance in bytes, which begins at nothing with each cycle.  Spans that it is lent and
  * large objects are taken from it.  Who is in debt pays, at the price of the moment
  * (gca_pacer_price()) and OVER_ASSIST bytes of work at least, before it goes on: from the
- * credit that workers have earned for all; else by marking, for ASSIST_NS at most in one go;
- * and who then still owes waits in a queue, first come first served, to be paid for by what
- * workers do next, all of them meanwhile (modes.c).  One that gets only a part of what it owes
+ * credit that workers have earned for all; else by marking, not for longer in one go than the
+ * knob assist_us says; and who then still owes waits in a queue, first come first served, to be
+ * paid for by what workers do next, all of them meanwhile (modes.c).  One that gets only a part of what it owes
  * goes to the end of the queue, so that one large debt does not keep many small ones.  The end
  * of the cycle forgives all.
  *
@@ -19,6 +19,11 @@
  * A thread waits in vain for LATE_NS in a cycle, and between two; from then on, for one sleep a
  * call: what the others wait for may be something that it has, like the loader's lock, or the
  * page that it is to supply.  So it gets on, if slowly.
+ *
+ * When collecting has had more than its share of processor time (limiter.c) nobody pays, nor
+ * waits: that has the last word.  What rules collide is decided so: a memory limit goes before the
+ * goal that the percentage sets (pacer.c), the goal before the share of the machine that marking
+ * may have (modes.c), and the limiter before all of them.
  *
  * What is looked at is in steps of a span: the library's fast path knows nothing of
  * this, and need not.  An assist is the thread's own call, outside operations: it may sleep.
@@ -35,7 +40,6 @@
 #include "workbuf.h"
 
 #define OVER_ASSIST	65536ULL	/* work, in bytes */
-#define ASSIST_NS	100000ULL	/* marking in one go */
 #define ASSIST_SLEEP	2000000ULL	/* ns */
 #define LATE_NS		10000000ULL	/* of waiting in vain */
 #define HELP_SPANS	32		/* swept between looks */
@@ -277,6 +281,7 @@ static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_assi
 	struct gca_arena *a = m->arena;
 	struct gca_price price = gca_pace_price(a);
 	u64 need = gca_mul_div(debt, price.work, price.bytes), done, worked = 0;
+	u64 slice = READ_ONCE(a->knob.assist_us) * 1000;
 
 	/* Less than a byte of work: as with no bound on the heap. */
 	if (!need) {
@@ -286,7 +291,7 @@ static bool pay_some(struct gca_mutator *m, u64 debt, u64 epoch, struct gca_assi
 	need = max(need, OVER_ASSIST);
 	done = credit_take(a, need);
 	if (done < need && READ_ONCE(a->work) == GCA_WORK_MARK) {
-		worked = gca_work_some(a, GCA_MARK_ASSIST, ASSIST_NS, need - done, NULL);
+		worked = gca_work_some(a, GCA_MARK_ASSIST, slice, need - done, NULL);
 		as->held = true;
 	}
 	done += worked;
@@ -310,7 +315,8 @@ static bool overdue(struct gca_arena *a)
 	u64 live = max_t(s64, atomic64_read(&a->heap_live), 0);
 	u64 goal = READ_ONCE(a->heap_goal), trigger = READ_ONCE(a->heap_trigger);
 
-	return a->concurrent && READ_ONCE(a->phase) == GCARENA_PHASE_OFF && live >= trigger &&
+	return a->concurrent && READ_ONCE(a->has_goal) &&
+	       READ_ONCE(a->phase) == GCARENA_PHASE_OFF && live >= trigger &&
 	       live >= goal - (goal - min(goal, trigger)) / 2;
 }
 
@@ -362,6 +368,9 @@ void gca_assist(struct gca_mutator *m)
 			as.late = 0;
 		if (!debt && !overdue(a))
 			break;
+		/* It has the last word: better a larger heap than no progress. */
+		if (gca_pace_limited(a))
+			break;
 		began = began ? began : gca_port_now();
 		if (debt) {
 			/* What it owes in any case comes first: others may wait for it. */
@@ -397,6 +406,7 @@ u32 gca_wants(struct gca_arena *a, struct gca_mutator *pays)
 {
 	u32 flags = 0;
 
+	gca_pace_look(a);
 	if (gca_cycle_wanted(a) && !gca_port_kick(a))
 		flags |= GCARENA_WANT_COLLECT;
 	else if (pays)

@@ -336,6 +336,7 @@ static int refill_op(struct gca_mutator *m, u32 sc, u32 want, u32 *got, struct g
 	 */
 	if (a->phase == GCARENA_PHASE_MARK ? a->pacer.marking : gca_cycle_wanted(a))
 		want = 1;
+	gca_sweep_pay(a, (u64)want * gca_class_pages[sc / 4] << GCARENA_PAGE_SHIFT);
 	gca_spin_lock(&m->lock);
 	for (i = m->first[sc]; i; i = next) {
 		next = m->twin[i].next;
@@ -433,6 +434,7 @@ int gca_large(struct gca_mutator *m, u64 bytes, u32 kind, u32 layout, u64 *addr,
 		err = gca_op_begin(a);
 		if (err)
 			break;
+		gca_sweep_pay(a, npages << GCARENA_PAGE_SHIFT);
 		err = span_new(a, npages, GCARENA_SPAN_CLASS(GCA_CLASS_LARGE, kind), 1,
 			       a->phase == GCARENA_PHASE_OFF, &need, &s);
 		if (!err) {

@@ -22,6 +22,7 @@
 #ifndef GCA_CORE_H
 #define GCA_CORE_H
 
+#include "limiter.h"
 #include "pacer.h"
 #include "port.h"
 #include <linux/gcarena.h>
@@ -533,8 +534,12 @@ struct gca_hist {
  * @live: bytes marked by the last cycle
  * @allocated: bytes, as far as threads have been observed
  * @freed: bytes found dead by sweep
+ * @limited: how often the limiter began to limit
  * @stop: stops, by their length
  * @stop_ns_last: of the last
+ * @begin_stop_ns: of the one in which the last cycle began
+ * @marking_ns: for how long it marked while the world ran
+ * @end_stop_ns: of the one in which it ended; 0: it had one only
  * @postponed: stops given up because a thread was not held in time
  * @restarts: terminations that found something to mark, and let the world run again
  * @hold_ns_max: longest time from the beginning of a stop until all were held
@@ -558,8 +563,10 @@ struct gca_totals {
 	u64 cycles, forced, voided, last_void;
 	u64 live;
 	atomic64_t allocated, freed;
+	u64 limited;
 	struct gca_hist stop;
 	u64 stop_ns_last;
+	u64 begin_stop_ns, marking_ns, end_stop_ns;
 	u64 postponed, restarts, hold_ns_max, hold_ns_total;
 	atomic64_t mark_ns[GCA_NR_MARK_MODES];
 	struct gca_hist assists;
@@ -580,7 +587,7 @@ struct gca_totals {
  * @nr_chunks: @size in chunks
  * @nr_layouts: release-stored after the layout
  * @layout_room: entries in @layout
- * @debug: GCARENA_DEBUG_*; changed between cycles only
+ * @knob: set by gca_config_set(); @knob.debug between cycles only
  * @control: the control page; its only writer is the core
  * @metadata: bytes got by gca_meta_zalloc(), under @metadata_lock
  * @metadata_lock: see there
@@ -611,6 +618,7 @@ struct gca_totals {
  * @crew: workers that come, at most, likewise
  * @marks_idle: may workers mark in mode idle?
  * @stop_began: by gca_port_now()
+ * @marking_began: by gca_port_now()
  * @live_at_begin: @heap_live at the begin stop
  * @void_run: void cycles in a row
  * @full: list of buffers with entries, as below: tag << 32 | number + 1
@@ -642,8 +650,11 @@ struct gca_totals {
  * @cycle_marked: bytes marked by the running cycle
  * @heap_scan: scan work, if everything that can hold pointers should be live; of what came
  *	outside cycles
- * @pace_lock: protects the next eight; under it @heap_goal and @heap_trigger are written, but
- *	for triggers of 0, which ask for a cycle
+ * @pace_lock: protects the next eleven; under it @heap_goal, @heap_trigger and what
+ *	gca_sweep_pace() sets are written
+ * @limiter: see limiter.h; @limiter.limiting is also read without
+ * @limiter_gc: time of collecting that it knows of
+ * @limiter_cpu: likewise of gca_port_cpu()
  * @pacer: see pacer.h.  @pacer.marking is written in stops only, and read in operations
  * @pace_began: by gca_port_now(): the program has run since, while the cycle marks
  * @pace_assist_ns: time in mode GCA_MARK_ASSIST until then
@@ -660,8 +671,14 @@ struct gca_totals {
  * @heap_trigger: @heap_live at which it should begin
  * @heap_peak: highest @heap_live at the beginning of a cycle, slowly forgotten; 0 after
  *	one that was asked for
- * @percent: knob
- * @heap_min: knob
+ * @has_goal: there is a bound on the heap, by percent or by memory limit
+ * @asked: a cycle is to begin as soon as possible; no one waits for it
+ * @ended: when the last cycle ended, by gca_port_now(); 0: none has
+ * @live_at_end: @heap_live then
+ * @sweep_live: @heap_live as the next three were set, see gca_sweep_pace()
+ * @sweep_spans: @unswept then
+ * @sweep_room: bytes, in which these are to be swept
+ * @sweep_class: where spans were found that were not swept
  * @totals: counters
  * @check_quiet: what checkmark finds is no WARN; for arenas whose owner asked for
  *	it.  Set by the port after gca_arena_init()
@@ -679,7 +696,7 @@ struct gca_arena {
 	u32 nr_chunks;
 	u32 nr_layouts;
 	u32 layout_room;
-	u32 debug;
+	struct gcarena_knobs knob;
 
 	struct gcarena_control *control;
 	u64 metadata;
@@ -714,7 +731,7 @@ struct gca_arena {
 	struct gca_modes modes;
 	u32 processors, crew;
 	bool marks_idle;
-	u64 stop_began;
+	u64 stop_began, marking_began;
 	u64 live_at_begin;
 	u32 void_run;
 
@@ -743,6 +760,8 @@ struct gca_arena {
 	atomic64_t cycle_marked;
 	atomic64_t heap_scan;
 	gca_spin_t pace_lock;
+	struct gca_limiter limiter;
+	u64 limiter_gc, limiter_cpu;
 	struct gca_pacer pacer;
 	u64 pace_began, pace_assist_ns, pace_idle_ns, pace_worker_ns, pace_live, pace_goal;
 	atomic64_t scan_done[GCA_NR_SCANS];
@@ -751,7 +770,10 @@ struct gca_arena {
 	struct list_head payees;
 	u32 nr_payees;
 	u64 heap_goal, heap_trigger, heap_peak;
-	u64 percent, heap_min;
+	bool has_goal, asked;
+	u64 ended, live_at_end;
+	u64 sweep_live, sweep_spans, sweep_room;
+	u32 sweep_class;
 	struct gca_totals totals;
 
 	bool check_quiet;
@@ -841,8 +863,13 @@ void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, boo
 void gca_hist_add(struct gca_hist *h, u64 ns);
 u64 gca_hist_quantile(const struct gca_hist *h, unsigned int permille);
 
+/* knobs.c */
+int gca_config_check(struct gca_arena *a, struct gcarena_config *c);
+void gca_config_set(struct gca_arena *a, const struct gcarena_config *c);
+
 /* pace.c */
 bool gca_cycle_wanted(struct gca_arena *a);
+u64 gca_cycle_due(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 void gca_pace_read(struct gca_arena *a, struct gcarena_stats *s);
 
@@ -851,6 +878,7 @@ void gca_assist(struct gca_mutator *m);
 u32 gca_wants(struct gca_arena *a, struct gca_mutator *pays);
 
 /* modes.c */
+u32 gca_cpus_milli(struct gca_arena *a);
 void gca_modes_share(u32 cpus, u32 *dedicated, u32 *fraction);
 u64 gca_modes_wait(u32 fraction, u64 had, u64 elapsed, bool going_on);
 bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t);

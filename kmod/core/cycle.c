@@ -134,7 +134,7 @@ static int cycle_prepare(struct gca_arena *a)
 	if (err)
 		return err;
 	err = gca_roots_prepare(a);
-	if (!err && a->debug & GCARENA_DEBUG_CHECKMARK)
+	if (!err && a->knob.debug & GCARENA_DEBUG_CHECKMARK)
 		err = gca_check_prepare(a);
 	return err;
 }
@@ -163,6 +163,7 @@ static int cycle_begin(struct gca_arena *a, bool once)
 
 	WARN_ON_ONCE(atomic64_read(&a->unswept));
 	WRITE_ONCE(a->void_reason, GCARENA_VOID_NONE);
+	WRITE_ONCE(a->asked, false);
 	atomic64_set(&a->cycle_marked, 0);
 	gca_pace_reset(a);
 	WRITE_ONCE(a->live_at_begin, atomic64_read(&a->heap_live));
@@ -206,7 +207,7 @@ static void snapshot(struct gca_worker *w)
 static bool concurrent(struct gca_arena *a, const struct gca_order *o)
 {
 	return a->concurrent && !o->lent && !o->stopped && !o->sweep_stopped &&
-	       !(a->debug & GCARENA_DEBUG_STOPPED);
+	       !(a->knob.debug & GCARENA_DEBUG_STOPPED);
 }
 
 /*
@@ -263,13 +264,17 @@ static void capture(struct gca_arena *a)
 
 /* ------------------------------------------------------ mark termination, 3 */
 
-static void cycle_count(struct gca_arena *a, bool forced)
+static void ended(struct gca_arena *a, bool forced)
 {
 	struct gca_totals *t = &a->totals;
 
 	WRITE_ONCE(t->cycles, t->cycles + 1);
 	if (forced)
 		WRITE_ONCE(t->forced, t->forced + 1);
+	WRITE_ONCE(a->live_at_end, atomic64_read(&a->heap_live));
+	WRITE_ONCE(a->ended, gca_port_now());
+	gca_pace(a);
+	set_phase(a, GCARENA_PHASE_OFF);
 }
 
 #define PEAK_DECAY	16	/* a peak is forgotten in some tens of cycles */
@@ -282,7 +287,7 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 	u32 i;
 
 	set_phase(a, GCARENA_PHASE_TERMINATION);
-	if (a->debug & GCARENA_DEBUG_CHECKMARK)
+	if (a->knob.debug & GCARENA_DEBUG_CHECKMARK)
 		gca_check_run(a, ran);
 
 	gca_pace_end(a, true);
@@ -300,9 +305,7 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 	atomic64_set(&a->unswept, atomic64_read(&a->nr_spans));
 	WRITE_ONCE(a->sweepgen, a->sweepgen + 1);
 	gca_central_rotate(a);
-	cycle_count(a, forced);
-	gca_pace(a);
-	set_phase(a, GCARENA_PHASE_OFF);
+	ended(a, forced);
 	gca_port_trace(a, GCA_TRACE_CYCLE_END, a->totals.cycles, marked);
 }
 
@@ -315,9 +318,7 @@ static void cycle_undo(struct gca_arena *a, bool forced)
 	a->void_run++;
 	WRITE_ONCE(a->totals.voided, a->totals.voided + 1);
 	WRITE_ONCE(a->totals.last_void, a->void_reason);
-	cycle_count(a, forced);
-	gca_pace(a);
-	set_phase(a, GCARENA_PHASE_OFF);
+	ended(a, forced);
 	gca_port_trace(a, GCA_TRACE_VOID, a->totals.cycles, a->void_reason);
 }
 
@@ -363,6 +364,22 @@ static void set_deadline(struct gca_arena *a, const struct gca_order *o)
 	WRITE_ONCE(a->deadline, deadline);
 }
 
+/* Of a stop that has just ended: Go's tSweepTerm, tMark, tMarkTerm, tEnd. */
+static void times(struct gca_arena *a, bool fresh)
+{
+	struct gca_totals *t = &a->totals;
+
+	if (fresh) {
+		WRITE_ONCE(t->begin_stop_ns, t->stop_ns_last);
+		WRITE_ONCE(t->marking_ns, 0);
+		WRITE_ONCE(t->end_stop_ns, 0);
+		a->marking_began = a->stop_began + t->stop_ns_last;
+	} else {
+		WRITE_ONCE(t->marking_ns, a->stop_began - a->marking_began);
+		WRITE_ONCE(t->end_stop_ns, t->stop_ns_last);
+	}
+}
+
 /*
  * Everything of a cycle that has to do with one stop.  Return: as gca_cycle_run(); 0 with
  * the phase still mark: there is more to be marked.
@@ -375,7 +392,7 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	if (fresh) {
 		err = cycle_begin(a, o->once);
 	} else {
-		err = a->debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
+		err = a->knob.debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
 		if (!err)
 			err = gca_stop_world(a, false);
 		if (err == -ETIMEDOUT) {
@@ -399,6 +416,7 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	if (o->sweep_stopped && o->until == GCA_UNTIL_SWEPT && !READ_ONCE(a->void_reason))
 		gca_sweep_stopped(a);
 	gca_start_world(a);
+	times(a, fresh);
 	gca_assist_wake(a);
 	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !concurrent(a, o) &&
 	    !READ_ONCE(a->void_reason))
@@ -548,7 +566,7 @@ static bool at_once(struct gca_arena *a, const struct gca_order *o)
 {
 	if (o->lent || o->until == GCA_UNTIL_MARKING)
 		return o->lent;
-	if (a->debug & GCARENA_DEBUG_CHECKMARK && READ_ONCE(a->totals.cycles) % 2)
+	if (a->knob.debug & GCARENA_DEBUG_CHECKMARK && READ_ONCE(a->totals.cycles) % 2)
 		return true;
 	return !concurrent(a, o) && !gca_port_looks(a);
 }

@@ -44,12 +44,23 @@ void gca_modes_end(struct gca_arena *a);
 int gca_stop_world(struct gca_arena *a, bool once);
 void gca_start_world(struct gca_arena *a);
 
+/* knobs.c */
+void gca_knobs_init(struct gca_arena *a, u32 debug);
+
 /* pace.c */
 u64 gca_pace_work(struct gca_arena *a);
+void gca_pace_look(struct gca_arena *a);
+void gca_pace_stop(struct gca_arena *a, u64 ns);
 void gca_pace_reset(struct gca_arena *a);
 void gca_pace_begin(struct gca_arena *a);
 void gca_pace_end(struct gca_arena *a, bool learn);
 struct gca_price gca_pace_price(struct gca_arena *a);
+bool gca_pace_limited(struct gca_arena *a);
+
+/* sweep.c */
+void gca_sweep_pace(struct gca_arena *a, u64 live);
+u64 gca_sweep_owed(struct gca_arena *a, u64 bytes);
+void gca_sweep_pay(struct gca_arena *a, u64 bytes);
 
 /* assist.c */
 void gca_assist_charge(struct gca_mutator *m, s64 bytes);

@@ -2,7 +2,8 @@
 /*
  * modes.c: how much of the machine marking may take while the program runs.
  *
- * A quarter of the processors that the owner may use (Go's gcBackgroundUtilization), and
+ * A quarter of the processors that the owner may use, or of what its share of time is worth, if
+ * that is less (Go's gcBackgroundUtilization), and
  * whatever of the others nobody wants.  Each worker has one of Go's modes, for a turn:
  *
  *  dedicated	it marks for as long as there is work.  As many as are a quarter of the
@@ -26,8 +27,22 @@
 #include "cycle.h"
 
 /**
- * gca_modes_share() - how a quarter of @cpus processors is made up
- * @cpus: at least 1
+ * gca_cpus_milli() - processors that the owner may use, in thousandths; at least 1
+ * @a: arena
+ *
+ * Those that it is allowed to run on, and no more than its share of time comes to (cpu.max).
+ */
+u32 gca_cpus_milli(struct gca_arena *a)
+{
+	u64 allowed = 1000ULL * max(READ_ONCE(a->processors), 1U);
+	u64 quota = READ_ONCE(a->knob.cpus_milli);
+
+	return quota ? min(quota, allowed) : allowed;
+}
+
+/**
+ * gca_modes_share() - how a quarter of some processors is made up
+ * @cpus: in thousandths, at least 1
  * @dedicated: out: whole workers
  * @fraction: out: of another one, in GCA_ONE parts
  *
@@ -36,13 +51,13 @@
  */
 void gca_modes_share(u32 cpus, u32 *dedicated, u32 *fraction)
 {
-	u32 n = (cpus + 2) / 4, off = 4 * n > cpus ? 4 * n - cpus : cpus - 4 * n;
+	u32 n = (cpus + 2000) / 4000, off = 4000 * n > cpus ? 4000 * n - cpus : cpus - 4000 * n;
 
 	*fraction = 0;
-	if (10 * off > 3 * cpus) {
-		if (4 * n > cpus)
+	if (10ULL * off > 3ULL * cpus) {
+		if (4000 * n > cpus)
 			n--;
-		*fraction = (cpus - 4 * n) * (GCA_ONE / 4);
+		*fraction = (u64)(cpus - 4000 * n) * (GCA_ONE / 4) / 1000;
 	}
 	*dedicated = n;
 }
@@ -77,7 +92,7 @@ void gca_modes_begin(struct gca_arena *a)
 	struct gca_modes *m = &a->modes;
 	u32 dedicated, fraction;
 
-	gca_modes_share(max(READ_ONCE(a->processors), 1U), &dedicated, &fraction);
+	gca_modes_share(gca_cpus_milli(a), &dedicated, &fraction);
 	/* One of the last cycle may be reading: whatever it sees is good for a slice. */
 	WRITE_ONCE(m->dedicated, dedicated);
 	WRITE_ONCE(m->fraction, fraction);
@@ -132,8 +147,7 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 		return true;
 	if (READ_ONCE(a->nr_payees))
 		return true;
-	/* Without a percentage there is no goal. */
-	if (READ_ONCE(a->percent) &&
+	if (READ_ONCE(a->has_goal) && !READ_ONCE(a->limiter.limiting) &&
 	    (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_goal))
 		return true;
 	if (claim(t, &m->nr_dedicated, READ_ONCE(m->dedicated), GCA_MARK_DEDICATED))

@@ -27,12 +27,28 @@ static u64 live_now(struct gca_arena *a)
 	return max_t(s64, atomic64_read(&a->heap_live), 0);
 }
 
+/* Under pace_lock: what there is of memory, for the limit. */
+static void measure(struct gca_arena *a)
+{
+	u64 allocated = atomic64_read(&a->totals.allocated);
+	struct gca_pacer *p = &a->pacer;
+	u64 used;
+
+	p->heap_free = (u64)READ_ONCE(a->heap.free_dirty) << GCARENA_PAGE_SHIFT;
+	used = (u64)READ_ONCE(a->heap.inuse) << GCARENA_PAGE_SHIFT;
+	p->mapped = p->heap_free + used + READ_ONCE(a->metadata);
+	/* As far as they have been observed, which are counted one after the other. */
+	allocated -= min_t(u64, allocated, atomic64_read(&a->totals.freed));
+	p->heap_used = min(allocated, used);
+}
+
 /* Under pace_lock: tell everybody. */
 static void publish(struct gca_arena *a)
 {
 	const struct gca_pacer *p = &a->pacer;
 	u64 goal = gca_pacer_goal(p), trigger = goal;
 
+	WRITE_ONCE(a->has_goal, goal != U64_MAX);
 	/* With the world stopped for marking a cycle ends where it begins. */
 	if (a->concurrent)
 		trigger = gca_pacer_trigger(p);
@@ -56,18 +72,92 @@ static void publish(struct gca_arena *a)
  */
 void gca_pace(struct gca_arena *a)
 {
-	u64 percent = READ_ONCE(a->percent), live = live_now(a);
+	u64 percent = READ_ONCE(a->knob.percent), live = live_now(a);
+	u64 limit = READ_ONCE(a->knob.memlimit);
 	unsigned int k = min_t(u32, a->void_run, 20);
 	struct gca_pacer *p = &a->pacer;
 
 	gca_spin_lock(&a->pace_lock);
 	p->percent = percent ? percent : U64_MAX;
-	p->heap_min = READ_ONCE(a->heap_min);
-	p->limit = U64_MAX;
+	p->heap_min = READ_ONCE(a->knob.heap_min);
+	p->limit = limit ? limit : U64_MAX;
 	p->marked = a->totals.live;
 	p->floor = k ? live + max(65536ULL << k, (live / 20) << k) : 0;
 	gca_pacer_commit(p);
+	measure(a);
 	publish(a);
+	gca_sweep_pace(a, live);
+	gca_spin_unlock(&a->pace_lock);
+}
+
+/*
+ * gca_pace_look() - with a memory limit: goal and trigger follow what there is of memory
+ *
+ * Spans that have been swept away, and pages that have been returned, leave the heap more
+ * room; what the heap cannot use for what is wanted leaves it less.
+ */
+void gca_pace_look(struct gca_arena *a)
+{
+	if (!READ_ONCE(a->knob.memlimit))
+		return;
+	gca_spin_lock(&a->pace_lock);
+	measure(a);
+	publish(a);
+	gca_spin_unlock(&a->pace_lock);
+}
+
+/* Time of all marking so far, and of sweeping that nobody else had to do. */
+static u64 collecting_ns(struct gca_arena *a)
+{
+	u64 sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < GCA_NR_MARK_MODES; i++)
+		if (i != GCA_MARK_IDLE)
+			sum += atomic64_read(&a->totals.mark_ns[i]);
+	return sum;
+}
+
+/* Under pace_lock. */
+static void limit(struct gca_arena *a, u64 now)
+{
+	u64 gc = collecting_ns(a), cpu = gca_port_cpu(a);
+	u64 idle = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
+	bool was = a->limiter.limiting;
+	u64 more_gc, more_cpu;
+
+	cpu -= min(cpu, idle);
+	more_gc = gc - min(gc, a->limiter_gc);
+	more_cpu = cpu - min(cpu, a->limiter_cpu);
+	a->limiter_gc = gc;
+	a->limiter_cpu = max(cpu, a->limiter_cpu);
+	gca_limiter_update(&a->limiter, now, more_gc, more_cpu - min(more_cpu, more_gc),
+			   READ_ONCE(a->knob.cpu_percent));
+	if (a->limiter.limiting && !was)
+		WRITE_ONCE(a->totals.limited, a->totals.limited + 1);
+}
+
+/* gca_pace_limited() - need threads not pay, because collecting has had more than its share? */
+bool gca_pace_limited(struct gca_arena *a)
+{
+	u64 now = gca_port_now();
+
+	if (gca_limiter_due(&a->limiter, now)) {
+		gca_spin_lock(&a->pace_lock);
+		if (gca_limiter_due(&a->limiter, now))
+			limit(a, now);
+		gca_spin_unlock(&a->pace_lock);
+	}
+	return READ_ONCE(a->limiter.limiting);
+}
+
+/* gca_pace_stop() - a stop of @ns has ended: no processor was the program's */
+void gca_pace_stop(struct gca_arena *a, u64 ns)
+{
+	if (READ_ONCE(a->knob.cpu_percent) >= 100)
+		return;
+	gca_spin_lock(&a->pace_lock);
+	gca_limiter_charge(&a->limiter, gca_mul_div(ns, gca_cpus_milli(a), 1000));
 	gca_spin_unlock(&a->pace_lock);
 }
 
@@ -99,6 +189,7 @@ void gca_pace_begin(struct gca_arena *a)
 	struct gca_pacer *p = &a->pacer;
 
 	gca_spin_lock(&a->pace_lock);
+	gca_limiter_resize(&a->limiter, gca_cpus_milli(a));
 	a->pace_began = gca_port_now();
 	a->pace_assist_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_ASSIST]);
 	a->pace_idle_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
@@ -130,7 +221,7 @@ void gca_pace_end(struct gca_arena *a, bool learn)
 
 	gca_spin_lock(&a->pace_lock);
 	if (p->marking) {
-		c.span_ns = (gca_port_now() - a->pace_began) * max(READ_ONCE(a->processors), 1U);
+		c.span_ns = gca_mul_div(gca_port_now() - a->pace_began, gca_cpus_milli(a), 1000);
 		c.worker_ns = worker_ns(a) - a->pace_worker_ns;
 		c.assist_ns = atomic64_read(&a->totals.mark_ns[GCA_MARK_ASSIST]) -
 			      a->pace_assist_ns;
@@ -180,15 +271,39 @@ struct gca_price gca_pace_price(struct gca_arena *a)
 	return price;
 }
 
-/** gca_cycle_wanted() - has the heap reached its trigger, or was a cycle left half done? */
+#define NO_NEWS	8	/* times in a period it is looked whether there is anything new */
+
+/**
+ * gca_cycle_due() - when is the next cycle due, whatever has been allocated?
+ * @a: arena
+ *
+ * Go's forcegcperiod, but that there must be something new.  Return: in so many ns, or
+ * look again then; U64_MAX: not while this is so.
+ */
+u64 gca_cycle_due(struct gca_arena *a)
+{
+	u64 period = READ_ONCE(a->knob.period_ms) * 1000000, ended = READ_ONCE(a->ended), now;
+
+	if (!period || !ended || READ_ONCE(a->phase) != GCARENA_PHASE_OFF)
+		return U64_MAX;
+	now = gca_port_now();
+	if (now < ended + period)
+		return ended + period - now;
+	if ((u64)atomic64_read(&a->heap_live) == READ_ONCE(a->live_at_end))
+		return period / NO_NEWS;
+	return 0;
+}
+
+/** gca_cycle_wanted() - is there any reason for a cycle, or was one left half done? */
 bool gca_cycle_wanted(struct gca_arena *a)
 {
 	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
 
 	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
-		return live >= READ_ONCE(a->heap_trigger);
+		return live >= READ_ONCE(a->heap_trigger) || READ_ONCE(a->asked) ||
+		       !gca_cycle_due(a);
 	/* Somebody has begun one and lets it wait: it has grown as much again. */
-	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->heap_min)))
+	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->knob.heap_min)))
 		return true;
 	return READ_ONCE(a->interrupted);
 }

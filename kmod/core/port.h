@@ -231,10 +231,14 @@ void gca_port_work(struct gca_arena *a);
 
 /**
  * gca_port_kick() - a cycle is due: have the coordinator run it
+ * @a: arena
  *
  * Return: false if nobody would: then the caller's library is to ask for one.
  */
 bool gca_port_kick(struct gca_arena *a);
+
+/** gca_port_cpu() - processor time so far of the owner's threads, and of all who mark for it, ns */
+u64 gca_port_cpu(struct gca_arena *a);
 
 /** gca_port_return() - gca_scavenge_wanted(): have the library return pages, if that is news */
 void gca_port_return(struct gca_arena *a, bool wanted);

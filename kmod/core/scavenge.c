@@ -13,12 +13,28 @@
  * last cycles began will do so again; after a cycle that the program asked for, all
  * goes.  When: a heap that stays just above that would give back each 64 KiB that it
  * frees, and fault them in again; so nothing goes before there is a batch, then all of
- * it.  Go's background pace and the memory limit's urgency belong to the pacer.
+ * it.
+ *
+ * With a memory limit what is beyond 95 per cent of it goes (Go's reduceExtraPercent), whatever
+ * the heap will need, at once, and while a cycle marks, too: who allocates is told
+ * (GCARENA_WANT_SERVE), and the pager woken.
  */
 #include "cycle.h"
 #include "pageheap.h"
 
 #define MIN_PAGES	GCA_SL	/* 64 KiB: shorter runs are not worth a system call */
+#define LIMIT_PERCENT	95	/* of the memory limit */
+
+/* Free pages that may stay by the memory limit.  U32_MAX: there is none. */
+static u32 limit_pages(struct gca_arena *a)
+{
+	u64 limit = READ_ONCE(a->knob.memlimit) / 100 * LIMIT_PERCENT, used;
+
+	if (!limit)
+		return U32_MAX;
+	used = ((u64)READ_ONCE(a->heap.inuse) << GCARENA_PAGE_SHIFT) + READ_ONCE(a->metadata);
+	return min_t(u64, (limit - min(limit, used)) >> GCARENA_PAGE_SHIFT, U32_MAX);
+}
 
 /* Dirty free pages worth keeping. */
 static u32 keep_pages(struct gca_arena *a)
@@ -39,14 +55,27 @@ static u32 batch_pages(struct gca_arena *a)
 	return clamp_t(u64, goal / 64, GCA_HUGE_PAGES, a->heap.npages);
 }
 
+/* Free pages that are to stay; U32_MAX: just now all. */
+static u32 spare_pages(struct gca_arena *a)
+{
+	u32 least = READ_ONCE(a->heap.giving) ? MIN_PAGES : batch_pages(a);
+	u32 dirty = READ_ONCE(a->heap.free_dirty), limit = limit_pages(a), keep;
+
+	if (!gca_pages_has_run(a))
+		return U32_MAX;
+	if (dirty > limit && dirty - limit > MIN_PAGES)
+		return limit;
+	if (READ_ONCE(a->phase) != GCARENA_PHASE_OFF || atomic64_read(&a->unswept) ||
+	    !READ_ONCE(a->totals.cycles))
+		return U32_MAX;
+	keep = keep_pages(a);
+	return dirty > keep + least ? keep : U32_MAX;
+}
+
 /** gca_scavenge_wanted() - is there enough to return that a pager should wake? */
 bool gca_scavenge_wanted(struct gca_arena *a)
 {
-	u32 least = READ_ONCE(a->heap.giving) ? MIN_PAGES : batch_pages(a);
-
-	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF && !atomic64_read(&a->unswept) &&
-	       READ_ONCE(a->totals.cycles) && gca_pages_has_run(a) &&
-	       READ_ONCE(a->heap.free_dirty) > keep_pages(a) + least;
+	return spare_pages(a) != U32_MAX;
 }
 
 /** gca_scavenge_look() - gca_scavenge_wanted(), and the port is told */
@@ -69,12 +98,13 @@ bool gca_scavenge_look(struct gca_arena *a)
  */
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
 {
-	u32 n = 0;
+	u32 n = 0, keep;
 
 	if (!room)
 		return 0;
-	if (gca_scavenge_wanted(a))
-		n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep_pages(a));
+	keep = spare_pages(a);
+	if (keep != U32_MAX)
+		n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep);
 	/* All of the room was used: there may be more. */
 	WRITE_ONCE(a->heap.giving, n == room);
 	return n;

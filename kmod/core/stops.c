@@ -66,5 +66,6 @@ void gca_start_world(struct gca_arena *a)
 	ns = gca_port_now() - a->stop_began;
 	gca_hist_add(&t->stop, ns);
 	WRITE_ONCE(t->stop_ns_last, ns);
+	gca_pace_stop(a, ns);
 	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
 }

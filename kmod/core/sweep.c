@@ -16,7 +16,8 @@
  * next cycle, whatever threads do, and needs no thread to do anything.
  *
  * A span is swept on refill by the thread that wants it, by whoever waits in
- * COLLECT, by who would else take fresh pages (gca_reclaim()), and in any case
+ * COLLECT, by who would else take fresh pages (gca_reclaim()), by workers, by threads that
+ * allocate faster than these sweep (gca_sweep_pay()), and in any case
  * before the next cycle begins.  One that is being swept is on no list, or under
  * its owner's lock: nobody else has it.
  */
@@ -108,6 +109,24 @@ static void sweep_cached(struct gca_arena *a, struct gca_mutator *m)
 	gca_spin_unlock(&m->lock);
 }
 
+/* Sweep at most @spans spans that nobody has.  Return: how many; fewer: there are no more. */
+static unsigned int sweep_centrals(struct gca_arena *a, unsigned int spans)
+{
+	unsigned int i, n = 0, first = READ_ONCE(a->sweep_class);
+
+	for (i = 0; n < spans && i <= GCARENA_NR_SPAN_CLASSES; i++) {
+		/* Large spans first: they give back the most.  And where the last one was found. */
+		unsigned int k = (first + i) % (GCARENA_NR_SPAN_CLASSES + 1), before = n;
+		struct gca_central *c = k ? &a->central[k - 1] : &a->large;
+
+		while (n < spans && sweep_central(a, c))
+			n++;
+		if (n > before)
+			WRITE_ONCE(a->sweep_class, k);
+	}
+	return n;
+}
+
 /*
  * gca_sweep_some() - sweep about @spans spans
  *
@@ -116,18 +135,10 @@ static void sweep_cached(struct gca_arena *a, struct gca_mutator *m)
 bool gca_sweep_some(struct gca_arena *a, unsigned int spans)
 {
 	struct gca_mutator *m;
-	unsigned int i;
 
 	if (!atomic64_read(&a->unswept))
 		return false;
-	for (i = 0; spans && i <= GCARENA_NR_SPAN_CLASSES; i++) {
-		/* Large spans first: they give back the most. */
-		struct gca_central *c = i ? &a->central[i - 1] : &a->large;
-
-		while (spans && sweep_central(a, c))
-			spans--;
-	}
-	if (!spans)
+	if (sweep_centrals(a, spans) == spans)
 		return true;
 	gca_spin_lock(&a->mutators_lock);
 	list_for_each_entry(m, &a->mutators, link)
@@ -199,6 +210,65 @@ u32 gca_reclaim(struct gca_arena *a, u32 npages)
 		}
 	}
 	return freed;
+}
+
+/* ----------------------------------------------------------------- proportion */
+
+#define SWEEP_BEFORE	(1ULL << 20)	/* bytes before the trigger all is to be swept */
+#define SWEEP_ROOM	8192ULL		/* as if there was so much at least */
+#define SWEEP_MOST	64		/* spans, of one call */
+
+/*
+ * gca_sweep_pace() - what is not swept is to be until the trigger (Go's commit())
+ * @a: arena
+ * @live: bytes
+ *
+ * Under pace_lock, with goal and trigger set.
+ */
+void gca_sweep_pace(struct gca_arena *a, u64 live)
+{
+	u64 trigger = READ_ONCE(a->heap_trigger), room = trigger - min(trigger, live);
+
+	WRITE_ONCE(a->sweep_live, live);
+	WRITE_ONCE(a->sweep_room, max(room - min(room, SWEEP_BEFORE), SWEEP_ROOM));
+	WRITE_ONCE(a->sweep_spans, max_t(s64, atomic64_read(&a->unswept), 0));
+	WRITE_ONCE(a->sweep_class, 0);
+}
+
+/**
+ * gca_sweep_owed() - how many spans are to be swept before so much is allocated?
+ * @a: arena
+ * @bytes: to be allocated
+ *
+ * Go's deductSweepCredit(), by spans, which is what sweeping costs: of what there was to be
+ * swept at least the same part as of the way to the trigger.  Each word read here may be of
+ * another cycle than the next: then it is some spans too many, or too few.
+ */
+u64 gca_sweep_owed(struct gca_arena *a, u64 bytes)
+{
+	u64 live = max_t(s64, atomic64_read(&a->heap_live), 0), basis = READ_ONCE(a->sweep_live);
+	u64 unswept = max_t(s64, atomic64_read(&a->unswept), 0);
+	u64 spans = READ_ONCE(a->sweep_spans), swept = spans - min(spans, unswept), due;
+
+	due = min(gca_mul_div(bytes + live - min(live, basis), spans, READ_ONCE(a->sweep_room)),
+		  spans);
+	return due - min(due, swept);
+}
+
+/*
+ * gca_sweep_pay() - sweep what is owed, or a good deal of it
+ *
+ * In an operation.  What threads have in their hands is not for us.
+ */
+void gca_sweep_pay(struct gca_arena *a, u64 bytes)
+{
+	u64 owed;
+
+	if (!atomic64_read(&a->unswept) || a->phase != GCARENA_PHASE_OFF)
+		return;
+	owed = gca_sweep_owed(a, bytes);
+	if (owed)
+		sweep_centrals(a, min_t(u64, owed, SWEEP_MOST));
 }
 
 #define SWEEP_BATCH	64

@@ -79,7 +79,9 @@ bool gca_worker_room(struct gca_worker *w)
 		return true;
 	}
 	/* Both full, or missing.  The spare's entries are the older: share them. */
-	b = w->buf && READ_ONCE(a->debug) & GCARENA_DEBUG_OVERFLOW ? NULL : gca_wbuf_get_empty(a);
+	b = NULL;
+	if (!w->buf || !(READ_ONCE(a->knob.debug) & GCARENA_DEBUG_OVERFLOW))
+		b = gca_wbuf_get_empty(a);
 	if (!b)
 		return false;
 	if (w->spare)

@@ -267,6 +267,11 @@ bool gca_port_kick(struct gca_arena *a)
 	return true;
 }
 
+u64 gca_port_cpu(struct gca_arena *a)
+{
+	return 0;
+}
+
 void gca_port_return(struct gca_arena *a, bool wanted)
 {
 }

@@ -212,49 +212,80 @@ TEST_F(arena, collect)
 	EXPECT_EQ(s.forced, cycle);
 }
 
+/* The table of Documentation/uapi.rst, in the order of the bits of the mask. */
+static const struct {
+	const char *name;
+	size_t offset;
+	uint64_t lo, hi, first;
+} knob[] = {
+#define KNOB(field, ...) { #field, offsetof(struct gcarena_knobs, field), __VA_ARGS__ }
+	KNOB(percent, 0, 100000, 100),
+	KNOB(heap_min, 0, GCARENA_RESERVE_MAX, 4 << 20),
+	KNOB(debug, 0, GCARENA_DEBUG_ALL, 0),
+	KNOB(memlimit, 0, GCARENA_RESERVE_MAX, 0),
+	KNOB(period_ms, 0, 86400000, 120000),
+	KNOB(cpu_percent, 1, 100, 50),
+	KNOB(cpus_milli, 0, 65536000, 0),
+	KNOB(assist_us, 10, 1000000, 100),
+};
+#define KNOBS (sizeof(knob) / sizeof(knob[0]))
+
+static uint64_t *knob_in(struct gcarena_config *c, unsigned int i)
+{
+	return (uint64_t *)((char *)&c->knob + knob[i].offset);
+}
+
 TEST_F(arena, config)
 {
-	struct gcarena_config c = { .size = sizeof(c), .percent = 0xa5a5, .heap_min = 0xa5a5,
-				    .debug = 0xa5a5 }, d;
+	struct gcarena_config c = { .size = sizeof(c) }, d, now = { .size = sizeof(now) };
 	struct gcarena_refill q = { .size = sizeof(q), .id = self->r.attach.id, .count = 1 };
 
+	/* Each is what it is at first; what it was asked with does not matter. */
+	memset(&c.knob, 0xa5, sizeof(c.knob));
 	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &c), 0);
-	EXPECT_EQ(c.percent, 100);
-	EXPECT_NE(c.heap_min, 0xa5a5);
-	EXPECT_EQ(c.debug, 0);
-	for (int bit = 3; bit < 64; bit++) {
+	for (unsigned int i = 0; i < KNOBS; i++)
+		EXPECT_EQ(*knob_in(&c, i), knob[i].first);
+	for (unsigned int bit = KNOBS; bit < 64; bit++) {
 		d = c;
 		d.mask = 1ULL << bit;
 		EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
-		d = c;
 		d.mask = GCARENA_CONFIG_DEBUG;
-		d.debug = GCARENA_DEBUG_ALL | 1ULL << bit;
-		if (d.debug != GCARENA_DEBUG_ALL)
-			EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
+		d.knob.debug = 1ULL << bit;
+		EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
 	}
-	d = c;
-	d.mask = GCARENA_CONFIG_ALL;
-	d.percent = 100001;
-	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
-	d.percent = UINT64_MAX;
-	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
-	d.percent = 50;
-	d.heap_min = GCARENA_RESERVE_MAX + 1;
-	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
-	/* Nothing of what was refused has been taken over. */
-	d.mask = 0;
-	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
-	EXPECT_EQ(d.percent, c.percent);
-	EXPECT_EQ(d.heap_min, c.heap_min);
-	d.mask = GCARENA_CONFIG_ALL;
-	d.percent = 100000;
-	d.heap_min = GCARENA_RESERVE_MAX;
-	d.debug = GCARENA_DEBUG_ALL;
-	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
+	/* One that does not fit is refused, and what came with it; then the bounds. */
+	for (unsigned int i = 0; i < KNOBS; i++) {
+		uint64_t bad[] = { knob[i].lo - 1, knob[i].hi + 1, UINT64_MAX };
+
+		for (int b = 0; b < 3; b++) {
+			d = c;
+			d.mask = GCARENA_CONFIG_ALL;
+			for (unsigned int k = 0; k < KNOBS; k++)
+				*knob_in(&d, k) = knob[k].hi;
+			*knob_in(&d, i) = bad[b];
+			EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), -EINVAL);
+		}
+		ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &now), 0);
+		EXPECT_EQ(memcmp(&now.knob, &c.knob, sizeof(c.knob)), 0);
+	}
+	for (unsigned int i = 0; i < KNOBS; i++) {
+		d = c;
+		d.mask = 1ULL << i;
+		*knob_in(&d, i) = knob[i].lo;
+		EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
+		*knob_in(&d, i) = knob[i].hi;
+		EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
+		EXPECT_EQ(*knob_in(&d, i), knob[i].hi);
+		EXPECT_EQ(*knob_in(&d, (i + 1) % KNOBS), i == KNOBS - 1 ? knob[0].hi : knob[i + 1].first);
+	}
 	EXPECT_EQ(raw_collect(&self->r, 0, NULL), 0);
+	d.mask = GCARENA_CONFIG_DEBUG | GCARENA_CONFIG_MEMLIMIT;
+	d.knob.debug = 0;
+	d.knob.memlimit = 0;
+	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
 	/* Never by itself. */
 	d.mask = GCARENA_CONFIG_PERCENT;
-	d.percent = 0;
+	d.knob.percent = 0;
 	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &d), 0);
 	EXPECT_EQ(self->r.control->heap_trigger, UINT64_MAX);
 	/* But what was asked for stays asked for. */
@@ -274,16 +305,16 @@ TEST_F(arena, not_told_not_done)
 	uint32_t id;
 
 	ASSERT_TRUE((void *)c != MAP_FAILED);
-	*c = (struct gcarena_config){ .size = sizeof(*c), .mask = GCARENA_CONFIG_ALL, .percent = 7,
-				      .heap_min = 4096, .debug = GCARENA_DEBUG_MISS };
+	*c = (struct gcarena_config){ .size = sizeof(*c), .mask = GCARENA_CONFIG_ALL, .knob.percent = 7,
+				      .knob.heap_min = 4096, .knob.debug = GCARENA_DEBUG_MISS };
 	mprotect(c, 4096, PROT_READ);
 	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, c), -EFAULT);
 	mprotect(c, 4096, PROT_READ | PROT_WRITE);
 	c->mask = 0;
 	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, c), 0);
-	EXPECT_EQ(c->percent, 100);
-	EXPECT_EQ(c->heap_min, 4 << 20);
-	EXPECT_EQ(c->debug, 0);
+	EXPECT_EQ(c->knob.percent, 100);
+	EXPECT_EQ(c->knob.heap_min, 4 << 20);
+	EXPECT_EQ(c->knob.debug, 0);
 
 	*l = (struct gcarena_layout){ .size = sizeof(*l), .elem_size = 8, .bitmap = (uintptr_t)&none };
 	ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_LAYOUT, l), 0);

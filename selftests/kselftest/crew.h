@@ -8,6 +8,7 @@
 #ifndef GCT_CREW_H
 #define GCT_CREW_H
 
+#include "group.h"
 #include "raw.h"
 
 #include <ctype.h>
@@ -20,8 +21,7 @@
 #define CREW_CLASS	GCARENA_SPAN_CLASS(6, GCARENA_CONSERVATIVE)	/* 64 bytes */
 #define CREW_LENGTH	40000		/* 2.5 MB: work for two */
 #define CREW_MANY	(~0UL)
-#define CREW_ROOT	"/sys/fs/cgroup"
-#define CREW_GROUP	CREW_ROOT "/gct_crew"
+#define CREW_GROUP	GROUP_ROOT "/gct_crew"
 
 struct crew {
 	/* What the test wants. */
@@ -122,78 +122,16 @@ static inline bool crew_gone(pid_t pid)
 	}
 }
 
-/* What follows @key in a file of lines, into @buf; false: no such line. */
-static inline bool crew_line(const char *path, const char *key, char *buf, size_t room)
-{
-	FILE *f = fopen(path, "r");
-	size_t n = strlen(key);
-	char line[512];
-	bool found = false;
-
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		if (strncmp(line, key, n))
-			continue;
-		line[strcspn(line, "\n")] = 0;
-		snprintf(buf, room, "%s", line + n + strspn(line + n, " \t"));
-		found = true;
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
 /* /proc/TID/NAME's line that begins with @key has this value. */
 static inline bool crew_says(pid_t tid, const char *name, const char *key, const char *value)
 {
 	char path[100], got[300] = "";
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", tid, name);
-	if (crew_line(path, key, got, sizeof(got)) && !strcmp(got, value))
+	if (group_line(path, key, got, sizeof(got)) && !strcmp(got, value))
 		return true;
 	gct_note("# %s: %s'%s', not '%s'", path, key, got, value);
 	return false;
-}
-
-/* -------------------------------------------------------------------------- cgroups */
-
-static inline int crew_group_write(const char *group, const char *file, const char *text)
-{
-	char path[200];
-
-	snprintf(path, sizeof(path), "%s/%s", group, file);
-	return gct_file_write(path, text);
-}
-
-static inline bool crew_group_new(const char *group)
-{
-	char path[200];
-
-	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
-	rmdir(group);
-	return !mkdir(group, 0755) && !access(path, W_OK);
-}
-
-static inline long long crew_group_stat(const char *group, const char *file, const char *key)
-{
-	char path[200], got[64];
-
-	snprintf(path, sizeof(path), "%s/%s", group, file);
-	return crew_line(path, key, got, sizeof(got)) ? atoll(got) : -1;
-}
-
-#define CREW_RMDIR_MS	10000
-
-/* Remove it, within ten seconds (of a stock guest).  Return: milliseconds it took, or -1. */
-static inline long crew_group_end(const char *group)
-{
-	uint64_t began = gct_now_ms();
-
-	while (rmdir(group)) {
-		if (gct_now_ms() - began > CREW_RMDIR_MS * (uint64_t)gct_slow())
-			return -1;
-		gct_sleep_ms(1);
-	}
-	return (long)(gct_now_ms() - began);
 }
 
 /* ------------------------------------------------------------------------- the owner */
@@ -319,7 +257,7 @@ static inline int crew_owner(struct crew *s)
 	s->r = &r;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (s->group)
-		ASSERT_EQ(crew_group_write(s->group, "cgroup.procs", "0"), 0);
+		ASSERT_EQ(group_write(s->group, "cgroup.procs", "0"), 0);
 	if (s->nice)
 		ASSERT_EQ(setpriority(PRIO_PROCESS, 0, s->nice), 0);
 	if (s->policy)
@@ -338,7 +276,7 @@ static inline int crew_owner(struct crew *s)
 		ASSERT_EQ(crew_pass(s->sock, r.fd), 0);
 	if (s->heir) {
 		if (!fork()) {
-			ASSERT_EQ(crew_group_write(CREW_ROOT, "cgroup.procs", "0"), 0);
+			ASSERT_EQ(group_write(GROUP_ROOT, "cgroup.procs", "0"), 0);
 			s->heir_pid = getpid();
 			s->ready = 1;
 			for (;;)

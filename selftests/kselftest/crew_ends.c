@@ -37,7 +37,7 @@ static long killed(int kind, uint64_t *seed)
 	gct_sleep_ms((long)(gct_random(seed) % (60 * (uint64_t)gct_slow())));
 	ASSERT_EQ(kill(pid, SIGKILL), 0);
 	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
-	ms = crew_group_end(CREW_GROUP);
+	ms = group_end(CREW_GROUP);
 	if (ms < 0)
 		gct_note("# killed after %lu cycles", s->cycles);
 	/* What is held elsewhere is neither the arena nor its threads. */
@@ -64,7 +64,7 @@ TEST_F(machine, cgroup_of_the_killed)
 	for (unsigned long i = 0; i < gct_scale(60) || i < NR_KINDS; i++) {
 		int kind = (int)(i % NR_KINDS);
 
-		if (!crew_group_new(CREW_GROUP))
+		if (!group_new(CREW_GROUP))
 			SKIP("no cgroup");
 		ms = killed(kind, &seed);
 		ASSERT_GE(ms, 0);
@@ -224,7 +224,7 @@ TEST_F(machine, exec_in_the_middle)
 			_exit(1);
 		}
 		snprintf(path, sizeof(path), "/proc/%d/status", pid);
-		while (crew_line(path, "Name:", name, sizeof(name)) && strcmp(name, "sleep") &&
+		while (group_line(path, "Name:", name, sizeof(name)) && strcmp(name, "sleep") &&
 		       !waitpid(pid, NULL, WNOHANG))
 			gct_sleep_ms(1);
 		EXPECT_TRUE(crew_gone(pid));
@@ -340,8 +340,8 @@ static void cpu_goes_and_comes(const char *set)
 {
 	uint64_t seed = gct_now_ms() | 1;
 	struct crew *s = crew_wanted();
-	bool group = set && crew_group_new(CREW_GROUP) &&
-		     !crew_group_write(CREW_GROUP, "cpuset.cpus", set);
+	bool group = set && group_new(CREW_GROUP) &&
+		     !group_write(CREW_GROUP, "cpuset.cpus", set);
 	pid_t pid;
 
 	s->group = group ? CREW_GROUP : NULL;
@@ -360,7 +360,7 @@ static void cpu_goes_and_comes(const char *set)
 	EXPECT_GE(crew_list(pid, NULL, 0, NULL), 1);
 	crew_end(pid, s);
 	if (group)
-		EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+		EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 TEST_F(machine, cpu_offline_and_online)
@@ -433,7 +433,7 @@ static void suspend_with(struct crew *s, bool frozen)
 		ASSERT_TRUE(crew_collects(s, 2));
 		gct_sleep_ms((long)(gct_random(&seed) % (40 * (uint64_t)gct_slow())));
 		if (frozen) {
-			ASSERT_EQ(crew_group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
+			ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
 			gct_sleep_ms(50 * gct_slow());
 		}
 		began = gct_now_ms();
@@ -441,7 +441,7 @@ static void suspend_with(struct crew *s, bool frozen)
 		began = gct_now_ms() - began;
 		most = began > most ? began : most;
 		if (frozen)
-			ASSERT_EQ(crew_group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
+			ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
 	}
 	ASSERT_TRUE(crew_collects(s, 4));
 	gct_note("# frozen and thawed in %llu ms at most", (unsigned long long)most);
@@ -520,13 +520,13 @@ TEST_F(machine, suspended_with_a_frozen_owner)
 {
 	struct crew *s = crew_wanted();
 
-	if (!crew_group_new(CREW_GROUP))
+	if (!group_new(CREW_GROUP))
 		SKIP("no cgroup");
 	s->group = CREW_GROUP;
 	s->pager = true;
 	s->mixed = true;
 	suspend_with(s, true);
-	EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 TEST_HARNESS_MAIN

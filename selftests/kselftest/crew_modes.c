@@ -144,7 +144,7 @@ static bool preempts(void)
 {
 	char how[100] = "";
 
-	crew_line("/sys/kernel/debug/sched/preempt", "", how, sizeof(how));
+	group_line("/sys/kernel/debug/sched/preempt", "", how, sizeof(how));
 	return strstr(how, "(full)");
 }
 
@@ -209,7 +209,7 @@ TEST_F(machine, isolated_processors_are_left_alone)
 	struct crew *s;
 	pid_t pid;
 
-	crew_line("/sys/devices/system/cpu/isolated", "", isolated, sizeof(isolated));
+	group_line("/sys/devices/system/cpu/isolated", "", isolated, sizeof(isolated));
 	snprintf(last, sizeof(last), "%d", crew_cpus() - 1);
 	if (strcmp(isolated, last))
 		SKIP("no isolated processor");
@@ -246,7 +246,7 @@ static void reload(const char *module)
 
 	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
 		snprintf(path, sizeof(path), "/sys/module/gcarena/parameters/%s", kept[i]);
-		ASSERT_TRUE(crew_line(path, "", value, sizeof(value)));
+		ASSERT_TRUE(group_line(path, "", value, sizeof(value)));
 		n += (size_t)snprintf(args + n, sizeof(args) - n, "%s=%s ", kept[i], value);
 	}
 	while (syscall(SYS_delete_module, "gcarena", O_NONBLOCK)) {

@@ -11,7 +11,7 @@
 
 static bool group_wanted(void)
 {
-	return crew_group_new(CREW_GROUP);
+	return group_new(CREW_GROUP);
 }
 
 /* Is worker @w in @group?  While it is made it is where kernel threads begin, and asleep. */
@@ -21,10 +21,10 @@ static bool worker_in(pid_t w, const char *group)
 	char path[100], got[300] = "";
 
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", w);
-	while (crew_line(path, "0::", got, sizeof(got)) && !strcmp(got, "/") &&
+	while (group_line(path, "0::", got, sizeof(got)) && !strcmp(got, "/") &&
 	       gct_now_ms() < end)
 		gct_sleep_ms(1);
-	return crew_says(w, "cgroup", "0::", group + strlen(CREW_ROOT));
+	return crew_says(w, "cgroup", "0::", group + strlen(GROUP_ROOT));
 }
 
 TEST_F(machine, named_and_in_the_owners_cgroup)
@@ -56,13 +56,13 @@ TEST_F(machine, named_and_in_the_owners_cgroup)
 		EXPECT_TRUE(crew_says(w[i], "status", "PPid:", "2"));
 		snprintf(line, sizeof(line), "%d", w[i]);
 		snprintf(path, sizeof(path), "%s/cgroup.threads", CREW_GROUP);
-		EXPECT_TRUE(crew_line(path, line, line, sizeof(line)));
+		EXPECT_TRUE(group_line(path, line, line, sizeof(line)));
 	}
 	/* They stay for the next cycle. */
 	ASSERT_TRUE(crew_collects(s, 3));
 	EXPECT_GE(crew_list(pid, NULL, 0, NULL), n);
 	crew_end(pid, s);
-	EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 /* Of every worker of @pid. */
@@ -144,12 +144,12 @@ TEST_F(machine, charged_to_the_owners_cgroup)
 	ASSERT_TRUE(crew_collects(s, 1));
 	worker = s->st.worker_ns;
 	own = s->own_ns;
-	before = crew_group_stat(CREW_GROUP, "cpu.stat", "usage_usec");
+	before = group_stat(CREW_GROUP, "cpu.stat", "usage_usec");
 	ASSERT_GE(before, 0);
 	ASSERT_TRUE(crew_collects(s, gct_scale(20)));
 	/* A thread's last moments are charged at the next tick. */
 	gct_sleep_ms(20 * gct_slow());
-	usage = (uint64_t)(crew_group_stat(CREW_GROUP, "cpu.stat", "usage_usec") - before);
+	usage = (uint64_t)(group_stat(CREW_GROUP, "cpu.stat", "usage_usec") - before);
 	worker = (s->st.worker_ns - worker) / 1000;
 	own = (s->own_ns - own) / 1000;
 	gct_note("# marked for %llu us; charged %llu us, of them %llu us the owner's own",
@@ -157,7 +157,7 @@ TEST_F(machine, charged_to_the_owners_cgroup)
 	EXPECT_GT(worker, 1000);
 	EXPECT_GE(usage, own + worker / 2);
 	crew_end(pid, s);
-	EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 TEST_F(machine, confined_by_a_cpuset)
@@ -169,13 +169,13 @@ TEST_F(machine, confined_by_a_cpuset)
 
 	if (crew_cpus() < 2)
 		SKIP("one processor");
-	if (!group_wanted() || crew_group_write(CREW_GROUP, "cpuset.cpus", "0"))
+	if (!group_wanted() || group_write(CREW_GROUP, "cpuset.cpus", "0"))
 		SKIP("no cgroup with a cpuset");
 	s->group = CREW_GROUP;
 	s->mixed = true;
 	pid = crew_new(s);
 	for (size_t i = 0; i < sizeof(set) / sizeof(set[0]); i++) {
-		ASSERT_EQ(crew_group_write(CREW_GROUP, "cpuset.cpus", set[i]), 0);
+		ASSERT_EQ(group_write(CREW_GROUP, "cpuset.cpus", set[i]), 0);
 		/* At once, then with those that the next cycle makes. */
 		for (int again = 0; again < 2; again++) {
 			n = crew_list(pid, w, WORKERS, NULL);
@@ -192,7 +192,7 @@ TEST_F(machine, confined_by_a_cpuset)
 		EXPECT_GE(n, 1);
 	}
 	crew_end(pid, s);
-	EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 /* Cycles take longer, and that is all. */
@@ -201,20 +201,20 @@ TEST_F(machine, throttled_by_a_quota)
 	struct crew *s = crew_wanted();
 	pid_t pid;
 
-	if (!group_wanted() || crew_group_write(CREW_GROUP, "cpu.max", "20000 100000"))
+	if (!group_wanted() || group_write(CREW_GROUP, "cpu.max", "20000 100000"))
 		SKIP("no cgroup with a quota");
 	s->group = CREW_GROUP;
 	s->go = 0;
 	s->mixed = true;
 	pid = crew_new(s);
 	/* Until it has run out of it: more at once, for what is used comes back in a while. */
-	for (unsigned long i = 0; i < 12 || !crew_group_stat(CREW_GROUP, "cpu.stat", "nr_throttled"); i++)
+	for (unsigned long i = 0; i < 12 || !group_stat(CREW_GROUP, "cpu.stat", "nr_throttled"); i++)
 		ASSERT_TRUE(crew_collects(s, i < 12 ? 1 : i));
 	gct_note("# throttled for %lld us",
-		 crew_group_stat(CREW_GROUP, "cpu.stat", "throttled_usec"));
+		 group_stat(CREW_GROUP, "cpu.stat", "throttled_usec"));
 	EXPECT_GT(s->st.worker_ns, 0);
 	crew_end(pid, s);
-	EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 /*
@@ -228,7 +228,7 @@ TEST_F(machine, more_than_pids_max)
 	char path[200];
 	pid_t pid;
 
-	if (!group_wanted() || crew_group_write(CREW_GROUP, "pids.max", "1"))
+	if (!group_wanted() || group_write(CREW_GROUP, "pids.max", "1"))
 		SKIP("no cgroup with pids.max");
 	snprintf(path, sizeof(path), "%s/pids.current", CREW_GROUP);
 	s->group = CREW_GROUP;
@@ -241,12 +241,12 @@ TEST_F(machine, more_than_pids_max)
 	EXPECT_EQ(gct_file_long(path), 1 + crew_list(pid, NULL, 0, NULL));
 	crew_end(pid, s);
 	EXPECT_EQ(gct_file_long(path), 0);
-	EXPECT_GE(crew_group_end(CREW_GROUP), 0);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
 }
 
 /* ------------------------------------------------------------------------- moved */
 
-#define OTHER	CREW_ROOT "/gct_crew2"
+#define OTHER	GROUP_ROOT "/gct_crew2"
 
 /* In mid-cycle, to and fro: the workers are where the owner is by the next cycle. */
 TEST_F(machine, follow_to_another_cgroup)
@@ -270,16 +270,16 @@ TEST_F(machine, follow_to_another_cgroup)
 	for (unsigned long i = 0; i < gct_scale(20); i++) {
 		const char *from = group[i % 2], *to = group[(i + 1) % 2];
 
-		ASSERT_TRUE(crew_group_new(to));
+		ASSERT_TRUE(group_new(to));
 		gct_sleep_ms((long)(gct_random(&seed) % (30 * (uint64_t)gct_slow())));
-		ASSERT_EQ(crew_group_write(to, "cgroup.procs", text), 0);
+		ASSERT_EQ(group_write(to, "cgroup.procs", text), 0);
 		/* One that was under way, one of each kind: the workers were asked for. */
 		ASSERT_TRUE(crew_collects(s, 4));
 		n = crew_list(pid, w, WORKERS, NULL);
 		EXPECT_GE(n, 1);
 		for (int k = 0; k < n && k < WORKERS; k++)
 			EXPECT_TRUE(worker_in(w[k], to));
-		ms = crew_group_end(from);
+		ms = group_end(from);
 		ASSERT_GE(ms, 0);
 		most = ms > most ? ms : most;
 	}

@@ -54,7 +54,7 @@ static void busy_process(bool with_pager, int debug)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (raw_arena(&r) || raw_attach(&r))
 		_exit(2);
-	c.debug = (uint64_t)debug;
+	c.knob.debug = (uint64_t)debug;
 	raw_ioctl(r.fd, GCARENA_IOC_CONFIG, &c);
 	if (with_pager && pthread_create(&t, NULL, raw_serve_forever, &r))
 		_exit(2);

@@ -253,7 +253,7 @@ static int with_objects(struct raw *r)
 static int with_checkmark(struct raw *r)
 {
 	struct gcarena_config c = { .size = sizeof(c), .mask = GCARENA_CONFIG_DEBUG,
-				    .debug = GCARENA_DEBUG_ALL };
+				    .knob.debug = GCARENA_DEBUG_ALL };
 	int err = with_objects(r);
 
 	return err ? err : raw_ioctl(r->fd, GCARENA_IOC_CONFIG, &c);

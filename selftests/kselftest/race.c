@@ -40,8 +40,9 @@ static int one_call(struct side *s, unsigned long i)
 					 .bitmap = (uintptr_t)&bit };
 	struct gcarena_range range = { (uintptr_t)&bit & ~4095ULL, 4096, i & 1, 0 };
 	struct gcarena_roots roots = { .size = sizeof(roots) };
-	struct gcarena_config config = { .size = sizeof(config), .mask = i % 8, .percent = 100,
-					 .heap_min = 1 << 20, .debug = i & 1 };
+	struct gcarena_config config = { .size = sizeof(config), .mask = i % 256,
+					 .knob = { 100, 1 << 20, i & 1, (i & 3) << 20, 1000, 50,
+						   500, 100 } };
 	struct gcarena_detach detach = { .size = sizeof(detach), .id = s->r->attach.id };
 	struct gcarena_run runs[8];
 	struct gcarena_serve serve = { .size = sizeof(serve), .flags = GCARENA_SERVE_NOWAIT,

@@ -48,6 +48,11 @@ static const struct {
 	{ "assist_hold_ns_total", OF(assist_hold_ns_total), true },
 	{ "assist_hold_ns_max", OF(assist_hold_ns_max), false },
 	{ "assist_hold_ns_p99", OF(assist_hold_ns_p99), false },
+	{ "begin_stop_ns", OF(begin_stop_ns), false },
+	{ "marking_ns", OF(marking_ns), false },
+	{ "end_stop_ns", OF(end_stop_ns), false },
+	{ "limited", OF(limited), true },
+	{ "cpus_milli", OF(cpus_milli), false },
 	{ "restarts", OF(restarts), true }, { "mark_ns_assist", OF(assist_ns), true },
 	{ "self_scans", OF(self_scans), true }, { "self_scan_ns", OF(self_ns), true },
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },
@@ -328,7 +333,7 @@ TEST_F(arena, tracepoints)
 	ASSERT_EQ(gct_file_write(EVENTS "/enable", "1"), 0);
 	{
 		struct gcarena_config c = { .size = sizeof(c), .mask = GCARENA_CONFIG_DEBUG,
-					    .debug = GCARENA_DEBUG_MISS };
+					    .knob.debug = GCARENA_DEBUG_MISS };
 		uint64_t *volatile head = NULL;
 		uint64_t big;
 

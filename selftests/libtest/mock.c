@@ -263,6 +263,13 @@ static int mock_config(struct gca_space *space, struct gcarena_config *req)
 	return 0;
 }
 
+static bool mock_knob(unsigned int i, struct gcl_knob *k)
+{
+	(void)i;
+	(void)k;
+	return false;
+}
+
 static int mock_get_stats(struct gca_space *space, struct gcarena_stats *req)
 {
 	(void)space;
@@ -314,6 +321,7 @@ const struct gca_backend gcl_backend_kernel = {
 const struct gca_backend gcl_backend_process = {
 	.name = "none",
 	.open = mock_open,
+	.knob = mock_knob,
 };
 
 uint32_t mock_attached(struct gca_arena *a)

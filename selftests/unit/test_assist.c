@@ -236,7 +236,7 @@ static void test_alone(void **state)
 	assert_true(o[0].m.balance >= 0);
 	assert_int_equal(atomic_read(&sleeps), 1);
 	/* With no bound nothing is owed, and no credit used up. */
-	w->a.percent = 0;
+	w->a.knob.percent = 0;
 	gca_pace(&w->a);
 	gca_assist_credit(&w->a, 1000000);
 	o[0].m.balance = -5000;
@@ -244,7 +244,7 @@ static void test_alone(void **state)
 	gca_assist(&o[0].m);
 	assert_int_equal(o[0].m.balance, 0);
 	assert_int_equal(atomic64_read(&w->a.credit), t);
-	w->a.percent = 100;
+	w->a.knob.percent = 100;
 	gca_pace(&w->a);
 	/* Nor in a cycle that its conductor has left. */
 	o[0].m.balance = -5000;
@@ -295,11 +295,11 @@ static void test_overdue(void **state)
 	assert_int_equal(w->a.totals.assists.n, 1);
 	assert_true(gca_port_now() - t >= 10000000);
 	/* Nor if it has no cycles by itself. */
-	w->a.percent = 0;
+	w->a.knob.percent = 0;
 	gca_pace(&w->a);
 	gca_assist(&o[0].m);
 	assert_int_equal(w->a.totals.assists.n, 1);
-	w->a.percent = 100;
+	w->a.knob.percent = 100;
 	gca_pace(&w->a);
 	/* Once more in this pause: one sleep. */
 	atomic_set(&sleeps, 0);

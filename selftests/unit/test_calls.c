@@ -450,8 +450,8 @@ static void test_scavenge(void **state)
 		if (i % 3 == 0)
 			w->root[i] = addr + 8;
 	}
-	w->a.heap_min = 0;
-	w->a.percent = 50;
+	w->a.knob.heap_min = 0;
+	w->a.knob.percent = 50;
 	assert_int_equal(gca_scavenge_take(&w->a, run, 64), 0);	/* no cycle yet */
 	world_collect(w);
 	/*
@@ -504,7 +504,7 @@ static void test_scavenge_batch(void **state)
 					   &addr[i], &flags), 0);
 	for (i = 0; i < 64; i += 2)
 		w->root[i] = addr[i] + 8;
-	w->a.heap_min = 0;
+	w->a.knob.heap_min = 0;
 	world_collect(w);
 	assert_int_equal(w->a.heap.free_dirty, 32 * 32);
 	used = (u64)w->a.heap.inuse << GCARENA_PAGE_SHIFT;

@@ -206,7 +206,7 @@ static void test_stopped(void **state)
 	for (way = 0; way < 5; way++) {
 		o.stopped = way == 1;
 		o.sweep_stopped = way == 2;
-		w->a.debug = way == 3 ? GCARENA_DEBUG_STOPPED : 0;
+		w->a.knob.debug = way == 3 ? GCARENA_DEBUG_STOPPED : 0;
 		o.lent = way == 4;
 		list(w, node, 40);
 		scene.stops = 0;
@@ -793,7 +793,7 @@ static void test_trigger(void **state)
 	struct world *w = open_scene(0);
 	struct gca_arena *a = &w->a;
 
-	a->heap_min = 0;
+	a->knob.heap_min = 0;
 	a->totals.live = 100 * MIB;
 	gca_pace(a);
 	assert_int_equal(a->heap_goal, 200 * MIB);
@@ -816,7 +816,7 @@ static void test_trigger(void **state)
 	a->concurrent = false;
 	gca_pace(a);
 	assert_int_equal(a->heap_trigger, a->heap_goal);
-	a->percent = 0;
+	a->knob.percent = 0;
 	gca_pace(a);
 	assert_int_equal(a->heap_trigger, U64_MAX);
 	a->concurrent = true;

@@ -359,7 +359,7 @@ static void test_pacing(void **state)
 	u64 live, goal, roots;
 	u32 i;
 
-	w->a.heap_min = 4 * MIB;
+	w->a.knob.heap_min = 4 * MIB;
 	gca_pace(&w->a);
 	assert_int_equal(w->a.heap_goal, 4 * MIB);
 	assert_false(gca_cycle_wanted(&w->a));
@@ -378,7 +378,7 @@ static void test_pacing(void **state)
 	assert_int_equal(w->ctl.heap_goal, w->a.heap_goal);
 	assert_int_equal(w->ctl.heap_trigger, w->a.heap_trigger);
 	assert_int_equal(w->ctl.heap_live, live);
-	w->a.percent = 50;
+	w->a.knob.percent = 50;
 	gca_pace(&w->a);
 	assert_int_equal(w->a.heap_goal, live + (live + roots) / 2);
 	/* 9 MiB and a bit */
@@ -388,12 +388,12 @@ static void test_pacing(void **state)
 		assert_int_equal(!!(w->wants & GCARENA_WANT_COLLECT), i == 3);
 	}
 	/* never by itself */
-	w->a.percent = 0;
+	w->a.knob.percent = 0;
 	gca_pace(&w->a);
 	assert_int_equal(w->a.heap_trigger, U64_MAX);
 	assert_false(gca_cycle_wanted(&w->a));
 	/* after void cycles the trigger moves away, twice as far each time */
-	w->a.percent = 100;
+	w->a.knob.percent = 100;
 	for (i = 1, goal = 0; i < 4; i++) {
 		u64 ahead;
 

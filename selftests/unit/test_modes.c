@@ -20,18 +20,30 @@ static void test_share(void **state)
 	u32 i, dedicated, fraction, cpus, off, sum;
 
 	for (i = 0; i < ARRAY_SIZE(go_table); i++) {
-		gca_modes_share(go_table[i].cpus, &dedicated, &fraction);
+		gca_modes_share(1000 * go_table[i].cpus, &dedicated, &fraction);
 		assert_int_equal(dedicated, go_table[i].dedicated);
 		assert_int_equal(fraction, go_table[i].quarters * (GCA_ONE / 4));
 	}
 	/* A quarter, to within 30 %, whatever the machine. */
 	for (cpus = 1; cpus <= 8192; cpus++) {
-		gca_modes_share(cpus, &dedicated, &fraction);
+		gca_modes_share(1000 * cpus, &dedicated, &fraction);
 		sum = 4 * (dedicated * GCA_ONE + fraction);
 		off = sum > cpus * GCA_ONE ? sum - cpus * GCA_ONE : cpus * GCA_ONE - sum;
 		assert_true(10ULL * off <= 3ULL * cpus * GCA_ONE);
 		assert_true(fraction < GCA_ONE);
 	}
+	/* Of parts of processors, too: a container's. */
+	for (cpus = 1; cpus <= 20000; cpus += 7) {
+		u64 want = (u64)cpus * (GCA_ONE / 4) / 1000, got;
+
+		gca_modes_share(cpus, &dedicated, &fraction);
+		got = (u64)dedicated * GCA_ONE + fraction;
+		assert_true(10 * (max(got, want) - min(got, want)) <= 3 * want + 10);
+		assert_true(fraction < GCA_ONE);
+	}
+	gca_modes_share(500, &dedicated, &fraction);
+	assert_int_equal(dedicated, 0);
+	assert_int_equal(fraction, GCA_ONE / 8);
 }
 
 #define SLICE	500000ULL
@@ -86,6 +98,30 @@ static void test_quota_edges(void **state)
 	assert_true(gca_modes_wait(0, 1, U64_MAX, false) <= U64_MAX / 2);
 }
 
+/* What it may run on, and no more than its quota. */
+static void test_cpus(void **state)
+{
+	struct world *w = world_open(64 * MIB, 0, 1);
+	struct gca_arena *a = &w->a;
+
+	a->processors = 0;
+	assert_int_equal(gca_cpus_milli(a), 1000);
+	a->processors = 16;
+	assert_int_equal(gca_cpus_milli(a), 16000);
+	a->knob.cpus_milli = 500;
+	assert_int_equal(gca_cpus_milli(a), 500);
+	gca_modes_begin(a);
+	assert_int_equal(a->modes.dedicated, 0);
+	assert_int_equal(a->modes.fraction, GCA_ONE / 8);
+	gca_modes_end(a);
+	a->knob.cpus_milli = 20000;
+	assert_int_equal(gca_cpus_milli(a), 16000);
+	a->processors = 65536;
+	a->knob.cpus_milli = 0;
+	assert_int_equal(gca_cpus_milli(a), 65536000);
+	world_close(w);
+}
+
 static void test_turns(void **state)
 {
 	struct gca_turn t[6] = {};
@@ -128,7 +164,12 @@ static void test_turns(void **state)
 	atomic64_set(&a->heap_live, a->heap_goal);
 	assert_true(gca_turn_begin(a, &t[5]));
 	gca_turn_end(a, &t[5]);
-	a->percent = 0;
+	/* It goes before the share, the limiter before that. */
+	a->limiter.limiting = true;
+	assert_false(gca_turn_begin(a, &t[5]));
+	a->limiter.limiting = false;
+	a->knob.percent = 0;
+	gca_pace(a);
 	assert_false(gca_turn_begin(a, &t[5]));
 	gca_turn_end(a, &t[1]);
 	assert_true(atomic64_read(&a->modes.fractional_ns) > 0);
@@ -200,6 +241,7 @@ int main(void)
 		cmocka_unit_test(test_share),
 		cmocka_unit_test(test_quota),
 		cmocka_unit_test(test_quota_edges),
+		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_crowd),
 	};

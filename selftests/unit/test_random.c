@@ -223,8 +223,8 @@ static void one_round(u64 seed, u32 debug, u64 n)
 		      (u32)(seed % 3 == 0), (u32)(seed / 2 % 3));
 	p->w = world_open(seed % 4 ? 256 * MIB : 64 * MIB, debug, seed);
 	p->w->clobber = seed % 3 == 0;
-	p->w->a.percent = seed % 5 ? 50 : 100;
-	p->w->a.heap_min = 256 << 10;
+	p->w->a.knob.percent = seed % 5 ? 50 : 100;
+	p->w->a.knob.heap_min = 256 << 10;
 	gca_pace(&p->w->a);
 	if (seed / 2 % 3)
 		world_hooks.miss = seed / 2 % 3 == 1 ? miss_some : everything;

@@ -368,7 +368,7 @@ static void void_cycle(u32 way, bool under_way, u64 seed)
 	u64 held, timeout, freed, live, trigger, goal;
 	u32 k;
 
-	a->heap_min = 65536;	/* so that it is the back-off that counts */
+	a->knob.heap_min = 65536;	/* so that it is the back-off that counts */
 	collect_exactly(&g);
 	mutate(&g, 200);
 	for (k = 1; k <= 5; k++) {
@@ -1002,26 +1002,26 @@ static void test_pace(void **state)
 
 	for (i = 0; i < ARRAY_SIZE(c); i++) {
 		w->a.totals.live = c[i].live;
-		w->a.percent = c[i].percent;
-		w->a.heap_min = c[i].min;
+		w->a.knob.percent = c[i].percent;
+		w->a.knob.heap_min = c[i].min;
 		gca_pace(&w->a);
 		assert_int_equal(w->ctl.heap_goal, c[i].goal);
 		assert_int_equal(w->ctl.heap_trigger, c[i].percent ? c[i].goal : U64_MAX);
 	}
 	w->a.totals.live = 0;
-	w->a.percent = 100;
-	w->a.heap_min = GCA_HEAP_MIN;
+	w->a.knob.percent = 100;
+	w->a.knob.heap_min = GCA_HEAP_MIN;
 	gca_pace(&w->a);
 	for (w->wants = 0; !(w->wants & GCARENA_WANT_COLLECT); n += 512)
 		assert_true(world_alloc(w, 512, GCARENA_NOSCAN, 0));
 	assert_in_range(n, GCA_HEAP_MIN - 65536, GCA_HEAP_MIN);
 	world_alloc(w, 100000, GCARENA_NOSCAN, 0);
 	assert_true(w->wants & GCARENA_WANT_COLLECT);
-	w->a.percent = 0;
+	w->a.knob.percent = 0;
 	gca_pace(&w->a);
 	world_alloc(w, 100000, GCARENA_NOSCAN, 0);
 	assert_false(w->wants & GCARENA_WANT_COLLECT);
-	w->a.percent = 100;
+	w->a.knob.percent = 100;
 	gca_pace(&w->a);
 	step(w, GCA_UNTIL_MARKING, 0);
 	assert_false(gca_cycle_wanted(&w->a));	/* there is one */
@@ -1043,7 +1043,7 @@ static void test_scavenge(void **state)
 			set_root(w, i, addr);
 	}
 	assert_int_equal(gca_scavenge_take(&w->a, run, 64), 0);	/* no cycle yet */
-	w->a.heap_min = 0;
+	w->a.knob.heap_min = 0;
 	world_collect(w);	/* 20 MiB live: worth keeping are 44 - 20 */
 	assert_true(gca_scavenge_wanted(&w->a));
 	n = gca_scavenge_take(&w->a, run, 64);
@@ -1066,7 +1066,7 @@ static void test_scavenge(void **state)
 	gca_scavenge_done(&w->a, run, n);
 	assert_int_equal(w->a.heap.returning, 0);
 	memset(w->root, 0, sizeof(w->root));
-	w->a.percent = 1;
+	w->a.knob.percent = 1;
 	world_collect(w);
 	for (bytes = 0; (n = gca_scavenge_take(&w->a, run, 64)); gca_scavenge_done(&w->a, run, n))
 		for (i = 0; i < n; i++) {

@@ -494,26 +494,53 @@ struct gcarena_collect {
 	__u32 blame, __reserved;
 };
 
-#define GCARENA_CONFIG_PERCENT	(1ULL << 0)
-#define GCARENA_CONFIG_HEAP_MIN	(1ULL << 1)
-#define GCARENA_CONFIG_DEBUG	(1ULL << 2)
-#define GCARENA_CONFIG_ALL	7ULL
+/* Bits of the mask, in the order of struct gcarena_knobs. */
+#define GCARENA_CONFIG_PERCENT		(1ULL << 0)
+#define GCARENA_CONFIG_HEAP_MIN		(1ULL << 1)
+#define GCARENA_CONFIG_DEBUG		(1ULL << 2)
+#define GCARENA_CONFIG_MEMLIMIT		(1ULL << 3)
+#define GCARENA_CONFIG_PERIOD_MS	(1ULL << 4)
+#define GCARENA_CONFIG_CPU_PERCENT	(1ULL << 5)
+#define GCARENA_CONFIG_CPUS_MILLI	(1ULL << 6)
+#define GCARENA_CONFIG_ASSIST_US	(1ULL << 7)
+#define GCARENA_CONFIG_ALL		255ULL
+
+/**
+ * struct gcarena_knobs - what can be set at any time
+ * @percent: heap growth before the next cycle, 1 .. 100000; 0: no bound
+ * @heap_min: bytes below which no cycle starts by itself, at 100 percent
+ * @debug: GCARENA_DEBUG_*
+ * @memlimit: bytes that the arena may have: spans, free pages not returned, metadata; 0: any.
+ *	Goes before @percent and @heap_min.  Held by collecting more often, not by refusing
+ * @period_ms: a cycle is due so long after the last, if there is anything new; 0: never
+ * @cpu_percent: share of processor time that marking and assists may have over some seconds:
+ *	beyond, threads need not pay, and the heap grows; 1 .. 100, 100: any
+ * @cpus_milli: processors that the owner may use, in thousandths, where that is less than it
+ *	is allowed to run on (cpu.max); 0: all of these
+ * @assist_us: for how long a thread marks in one go to pay for what it allocates, 10 .. 1000000
+ */
+struct gcarena_knobs {
+	__u64 percent;
+	__u64 heap_min;
+	__u64 debug;
+	__u64 memlimit;
+	__u64 period_ms;
+	__u64 cpu_percent;
+	__u64 cpus_milli;
+	__u64 assist_us;
+};
 
 /**
  * struct gcarena_config - GCARENA_IOC_CONFIG: set the knobs in @mask, return all
  * @size: of this structure
  * @flags: 0
  * @mask: in: GCARENA_CONFIG_*
- * @percent: heap growth before the next cycle, 1 .. 100000; 0: never collect by itself
- * @heap_min: bytes below which no cycle starts by itself
- * @debug: GCARENA_DEBUG_*
+ * @knob: in: of those in @mask; out: all
  */
 struct gcarena_config {
 	__u32 size, flags;
 	__u64 mask;
-	__u64 percent;
-	__u64 heap_min;
-	__u64 debug;
+	struct gcarena_knobs knob;
 };
 
 /**
@@ -575,6 +602,12 @@ struct gcarena_config {
  * @assist_hold_ns_total: for so long
  * @assist_hold_ns_max: longest
  * @assist_hold_ns_p99: 99th percentile, to within 1/8
+ * @begin_stop_ns: length of the stop in which the last cycle began, with the time to stop
+ * @marking_ns: for so long it marked while the program ran
+ * @end_stop_ns: length of the stop in which it ended; 0: it had one stop only
+ * @limited: times that collecting began to exceed its share of time, see
+ *	struct gcarena_knobs.cpu_percent
+ * @cpus_milli: processors that the owner may use, in thousandths
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -594,6 +627,7 @@ struct gcarena_stats {
 	__u64 trigger, begun_live, ended_live, ended_goal;
 	__u64 work_heap, work_stack, work_roots, cons_mark;
 	__u64 assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
+	__u64 begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
 };
 
 /**

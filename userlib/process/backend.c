@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "knobs.h"
 #include "world.h"
 
 static struct gca_process *gca_process_of(struct gca_space *space)
@@ -278,7 +279,7 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 	call = gca_call_begin();
 	if (req->flags & GCARENA_COLLECT_ASYNC) {
 		/* Or the next call that answers says GCARENA_WANT_COLLECT. */
-		WRITE_ONCE(p->arena.heap_trigger, 0);
+		WRITE_ONCE(p->arena.asked, true);
 		gca_port_kick(&p->arena);
 	} else {
 		err = gca_request(p, &order, req);
@@ -292,40 +293,37 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 static int process_config(struct gca_space *space, struct gcarena_config *req)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_arena *a = &p->arena;
-	struct gca_call call;
-	bool asked;
+	struct gca_call call = gca_call_begin();
+	int err;
 
-	if (req->mask & ~GCARENA_CONFIG_ALL)
-		return -EINVAL;
-	if ((req->mask & GCARENA_CONFIG_PERCENT) && req->percent > 100000)
-		return -EINVAL;
-	if ((req->mask & GCARENA_CONFIG_HEAP_MIN) && req->heap_min > GCARENA_RESERVE_MAX)
-		return -EINVAL;
-	if ((req->mask & GCARENA_CONFIG_DEBUG) && (req->debug & ~(u64)GCARENA_DEBUG_ALL))
-		return -EINVAL;
 	/* Not within a cycle: a debug switch holds for a whole one. */
-	call = gca_call_begin();
 	pthread_mutex_lock(&p->cycle_lock);
-	if (req->mask & GCARENA_CONFIG_PERCENT)
-		WRITE_ONCE(a->percent, req->percent);
-	if (req->mask & GCARENA_CONFIG_HEAP_MIN)
-		WRITE_ONCE(a->heap_min, req->heap_min);
-	if (req->mask & GCARENA_CONFIG_DEBUG)
-		WRITE_ONCE(a->debug, (u32)req->debug);
-	if (req->mask) {
-		/* A cycle that ASYNC has asked for stays asked for. */
-		asked = !READ_ONCE(a->heap_trigger);
-		gca_pace(a);
-		if (asked)
-			WRITE_ONCE(a->heap_trigger, 0);
-	}
-	req->percent = a->percent;
-	req->heap_min = a->heap_min;
-	req->debug = a->debug;
+	err = gca_config_check(&p->arena, req);
+	if (!err)
+		gca_config_set(&p->arena, req);
 	pthread_mutex_unlock(&p->cycle_lock);
 	gca_call_end(call);
-	return 0;
+	if (!err)
+		gca_coordinator_look(p);
+	return err;
+}
+
+static bool process_knob(unsigned int i, struct gcl_knob *k)
+{
+	const struct gca_knob *from = &gca_knob[i];
+
+	if (i >= GCA_NR_KNOBS)
+		return false;
+	*k = (struct gcl_knob){
+		.name = from->name,
+		.unit = from->unit,
+		.lo = from->lo,
+		.hi = from->hi,
+		.off = from->off,
+		.has_off = from->has_off,
+		.offset = from->offset,
+	};
+	return true;
 }
 
 static int process_stats(struct gca_space *space, struct gcarena_stats *req)
@@ -451,4 +449,5 @@ const struct gca_backend gcl_backend_process = {
 	.config = process_config,
 	.stats = process_stats,
 	.serve = process_serve,
+	.knob = process_knob,
 };

@@ -399,6 +399,25 @@ static void gca_coordinate_once(struct gca_process *p)
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
 }
 
+/* Until there is something to do, or the time of a cycle may have come.  p->lock is held. */
+static void gca_wait_due(struct gca_process *p)
+{
+	u64 due = p->looks ? gca_cycle_due(&p->arena) : U64_MAX;
+
+	if (due == U64_MAX)
+		pthread_cond_wait(&p->wanted, &p->lock);
+	else
+		gca_wait(p, &p->wanted, due);
+}
+
+/* gca_coordinator_look() - something has changed that says when its time comes */
+void gca_coordinator_look(struct gca_process *p)
+{
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_signal(&p->wanted);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void *gca_coordinator(void *arg)
 {
 	struct gca_process *p = arg;
@@ -407,10 +426,10 @@ static void *gca_coordinator(void *arg)
 	gca_port_page(&page);
 	pthread_mutex_lock(&p->lock);
 	while (!p->dying)
-		if (p->requests || p->kicked)
+		if (p->requests || p->kicked || (p->looks && !gca_cycle_due(&p->arena)))
 			gca_coordinate_once(p);
 		else
-			pthread_cond_wait(&p->wanted, &p->lock);
+			gca_wait_due(p);
 	while (p->requests)
 		gca_requests_done(p, gca_requests_take(p), -ESRCH, 0);
 	pthread_mutex_unlock(&p->lock);

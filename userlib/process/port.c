@@ -211,6 +211,15 @@ void gca_port_page_forget(void)
 		gca_my_page->n = 0;
 }
 
+GCA_WEAK u64 gca_port_cpu(struct gca_arena *a)
+{
+	struct timespec t;
+
+	(void)a;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec;
+}
+
 GCA_WEAK void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {
 	struct timespec t = { (time_t)(ns / 1000000000ULL), (long)(ns % 1000000000ULL) };

@@ -209,6 +209,7 @@ void gca_park(void);
 int gca_crew_start(struct gca_process *p);
 void gca_crew_end(struct gca_process *p);
 void gca_crew_join(struct gca_process *p);
+void gca_coordinator_look(struct gca_process *p);
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
 void gca_look_answer(struct gca_process *p, u32 flags);
 

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * limiter.c: a program whose heap does not fit in its memory limit, or that allocates faster
+ * than can be marked, could spend all its time on collecting.  Go's mgclimit.go: a leaky
+ * bucket.  Time of collecting flows in, time of the program flows out, so that with half and
+ * half it stands still; what a stop takes from all processors flows in, too.  When it is full
+ * threads need not pay any more (assist.c) and memory may grow, beyond its limit, too: better
+ * more memory than no progress.
+ *
+ * The fill is never below zero: a long quiet time earns no credit.  There is no
+ * hysteresis: the first update that lets something out ends it.
+ *
+ * Go estimates that workers take a quarter, and takes idle processors out of the sum.  Here
+ * both times are measured: what was idle is in neither.
+ */
+#include "limiter.h"
+
+#define TIME_MAX	(1ULL << 56)	/* ns: two years */
+
+static void accumulate(struct gca_limiter *l, u64 in, u64 out)
+{
+	u64 change;
+
+	if (in > out) {
+		change = in - out;
+		if (change < l->capacity - l->fill) {
+			l->fill += change;
+			WRITE_ONCE(l->limiting, false);
+			return;
+		}
+		l->overflow += change - (l->capacity - l->fill);
+		l->fill = l->capacity;
+		WRITE_ONCE(l->limiting, true);
+	} else if (in < out) {
+		l->fill -= min(out - in, l->fill);
+		WRITE_ONCE(l->limiting, false);
+	}
+}
+
+/** gca_limiter_resize() - the owner may use so many processors, in thousandths */
+void gca_limiter_resize(struct gca_limiter *l, u64 cpus_milli)
+{
+	l->capacity = max(cpus_milli, 1ULL) * 1000000;
+	if (l->fill >= l->capacity) {
+		l->fill = l->capacity;
+		WRITE_ONCE(l->limiting, true);
+	} else {
+		WRITE_ONCE(l->limiting, false);
+	}
+}
+
+/** gca_limiter_due() - is it time for an update? */
+bool gca_limiter_due(const struct gca_limiter *l, u64 now)
+{
+	return now - READ_ONCE(l->last) > GCA_LIMITER_EVERY;
+}
+
+/**
+ * gca_limiter_update() - what has been done since the last update
+ * @l: limiter
+ * @now: ns
+ * @gc: processor time of collecting, ns
+ * @program: of the program
+ * @percent: share that is allowed to collecting, 1 .. 100; 100: any
+ */
+void gca_limiter_update(struct gca_limiter *l, u64 now, u64 gc, u64 program, u32 percent)
+{
+	WRITE_ONCE(l->last, now);
+	gc = min(gc, TIME_MAX);
+	program = min(program, TIME_MAX);
+	if (percent >= 100) {
+		l->fill = 0;
+		WRITE_ONCE(l->limiting, false);
+		return;
+	}
+	/* So that both are equal when the share is just what is allowed. */
+	accumulate(l, gc, program / (100 - percent) * percent +
+		   program % (100 - percent) * percent / (100 - percent));
+}
+
+/** gca_limiter_charge() - a stop has taken so much from all processors together */
+void gca_limiter_charge(struct gca_limiter *l, u64 ns)
+{
+	accumulate(l, min(ns, TIME_MAX), 0);
+}
