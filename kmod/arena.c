@@ -66,6 +66,7 @@ static void gca_death_work(struct work_struct *work)
 	struct gca_shell *s = container_of(work, struct gca_shell, death);
 	struct gcarena_stats st;
 
+	gca_stats_bind(s->stats, NULL);
 	gca_stats_take(s, &st);
 	trace_gcarena_death(s->id, st.cycles, st.live);
 	gca_process_del(s->process, s);
@@ -303,6 +304,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	s->a->control->engine = READ_ONCE(p->engine);
 	refcount_set(&s->active, 1);
 	gca_process_add(p, s);
+	gca_stats_bind(stats, s);
 	return 0;
 
 err_stats:

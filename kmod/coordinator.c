@@ -234,10 +234,10 @@ void gca_coordinator_look(struct gca_process *p)
 #define GCA_TIMED_EVERY	HZ	/* of a process, at most: a cycle may fail */
 
 /*
- * In jiffies, when some arena's cycle may be due by time.  It is begun then, if there is
- * somebody to serve it.
+ * What nobody has asked for: knobs that root has turned, and a cycle whose time has come, if there
+ * is somebody to serve it.  Return: in how many jiffies to look again
  */
-static long gca_time_due(struct gca_process *p)
+static long gca_look_round(struct gca_process *p)
 {
 	bool soon = time_before(jiffies, p->timed + GCA_TIMED_EVERY);
 	u64 due = MAX_SCHEDULE_TIMEOUT;
@@ -245,8 +245,11 @@ static long gca_time_due(struct gca_process *p)
 
 	mutex_lock(&p->lock);
 	list_for_each_entry(s, &p->shells, link) {
-		u64 ns = gca_cycle_due(s->a);
+		u64 ns;
 
+		if (!gca_stats_wishes(s))
+			due = min_t(u64, due, GCA_TIMED_EVERY);
+		ns = gca_cycle_due(s->a);
 		if (!ns && !soon && gca_serve_present(s) && !gca_must_lend(s)) {
 			p->timed = jiffies;
 			WRITE_ONCE(s->kicked, true);
@@ -268,7 +271,7 @@ static int gca_coordinate(void *data)
 	set_freezable();
 	while (!kthread_should_stop()) {
 		wait_event_freezable_timeout(p->coord_wq, kthread_should_stop() ||
-					     READ_ONCE(p->wanted), gca_time_due(p));
+					     READ_ONCE(p->wanted), gca_look_round(p));
 		WRITE_ONCE(p->wanted, false);
 		smp_mb();	/* pairs with the one in gca_coordinator_look() */
 		while (!kthread_should_stop() && (s = gca_next_arena(p))) {

@@ -524,9 +524,11 @@ bool gca_serve_pending(struct gca_shell *s);
 int gca_stats_init(void);
 void gca_stats_exit(void);
 struct gca_stats *gca_stats_new(u64 id);
+void gca_stats_bind(struct gca_stats *o, struct gca_shell *s);
 void gca_stats_del(struct gca_stats *o);
 void gca_stats_free(struct gca_stats *o);
 void gca_stats_take(struct gca_shell *s, struct gcarena_stats *st);
+bool gca_stats_wishes(struct gca_shell *s);
 void gca_stats_fdinfo(struct gca_stats *o, struct seq_file *m);
 int gca_ioc_stats(struct gca_shell *s, struct gca_call *c);
 

@@ -335,8 +335,10 @@ int gca_ioc_refill(struct gca_shell *s, struct gca_call *c)
 	if (!t)
 		return -EPERM;
 	ret = gca_refill(&t->core, sc, &arg->count);
-	if (!ret)
+	if (!ret) {
+		gca_stats_wishes(s);
 		arg->flags = gca_wants(s->a, &t->core);
+	}
 	return ret;
 }
 
@@ -365,6 +367,7 @@ int gca_ioc_large(struct gca_shell *s, struct gca_call *c)
 			&arg->flags);
 	if (!ret) {
 		arg->addr = t->core.newborn;
+		gca_stats_wishes(s);
 		arg->flags |= gca_wants(s->a, &t->core);
 		ret = gca_call_out(c);
 	}

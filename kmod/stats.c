@@ -7,13 +7,20 @@
  * the end of a cycle, at STATS, at a look at fdinfo, and at death.  So a show
  * function takes no lock and waits for nobody, and kobject_del() may wait for it.
  *
- * stats->lock (spin) serialises the copies.  kobject_add and _del run with
+ * The knobs are there, too, and root may write them.  What is written is kept in the same
+ * object (@wish), and the arena takes it from there where it has no cycle under way
+ * (gca_stats_wishes()): soon, if it has a coordinator; else when it next allocates.
+ *
+ * stats->lock (spin) serialises the copies, and keeps the arena from going while a wish is
+ * passed on to it.  kobject_add and _del run with
  * nothing held.  Nothing here may read an arena but through gca_stats_read().
  *
- * The files of an arena are readable by its owner only (0400, owned by the uid);
- * the directory's name is opaque.  One value a file.
+ * The files of an arena are readable by its owner only (0400, owned by the uid; 0600 for the
+ * knobs, which ask for CAP_SYS_ADMIN besides); the directory's name is opaque.  One value a
+ * file.
  */
 #include <linux/atomic.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/kobject.h>
 #include <linux/module.h>
@@ -24,6 +31,7 @@
 #include <linux/wait.h>
 
 #include "compat.h"
+#include "core/knobs.h"
 #include "glue.h"
 
 /**
@@ -92,7 +100,7 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("marking_ns", marking_ns, false),
 	GCA_COUNTER("end_stop_ns", end_stop_ns, false),
 	GCA_COUNTER("limited", limited, true),
-	GCA_COUNTER("cpus_milli", cpus_milli, false),
+	GCA_COUNTER("usable_cpus_milli", cpus_milli, false),
 	GCA_COUNTER("workers", workers, false),
 	GCA_COUNTER("coordinator_ns", coordinator_ns, false),
 	GCA_COUNTER("restarts", restarts, true),
@@ -128,15 +136,21 @@ static const char *const gca_reason_name[GCARENA_NR_VOID_REASONS] = {
  * @kobj: the directory
  * @uid: owner of the files
  * @gid: their group
- * @lock: serialises writers
+ * @lock: serialises writers of what follows
  * @value: of each gca_counter
+ * @shell: the arena while it lives, or NULL
+ * @knob: as they were when @value was read
+ * @wish: those of @wish.mask are to be set
  */
 struct gca_stats {
 	struct kobject kobj;
 	kuid_t uid;
 	kgid_t gid;
-	spinlock_t lock;	/* writers of value */
+	spinlock_t lock;	/* writers */
 	u64 value[GCA_NR_COUNTERS];
+	struct gca_shell *shell;
+	struct gcarena_knobs knob;
+	struct gcarena_config wish;
 };
 
 static struct kobject *gca_kobj;
@@ -158,18 +172,95 @@ static const char *gca_reason(u64 reason)
 	return reason < GCARENA_NR_VOID_REASONS ? gca_reason_name[reason] : "unknown";
 }
 
+static struct attribute gca_knob_attr[GCA_NR_KNOBS];	/* by gca_stats_init() */
+
+/* Return: number of the knob whose file this is; -1: it is a counter's. */
+static int gca_knob_of(const struct attribute *attr)
+{
+	return attr >= gca_knob_attr && attr < gca_knob_attr + GCA_NR_KNOBS ?
+	       attr - gca_knob_attr : -1;
+}
+
 static ssize_t gca_stats_show(struct kobject *kobj, struct attribute *attr, char *buf)
 {
 	struct gca_stats *o = container_of(kobj, struct gca_stats, kobj);
-	struct gca_counter *c = container_of(attr, struct gca_counter, attr);
-	u64 value = READ_ONCE(o->value[c - gca_counter]);
+	struct gca_counter *c;
+	int knob = gca_knob_of(attr);
+	u64 value;
 
+	if (knob >= 0)
+		return sysfs_emit(buf, "%llu\n", READ_ONCE(*gca_knob_value(&o->knob, knob)));
+	c = container_of(attr, struct gca_counter, attr);
+	value = READ_ONCE(o->value[c - gca_counter]);
 	if (gca_is_reason(c))
 		return sysfs_emit(buf, "%s\n", gca_reason(value));
 	return sysfs_emit(buf, "%llu\n", value);
 }
 
-static struct attribute *gca_stats_attrs[GCA_NR_COUNTERS + 1];	/* by gca_stats_init() */
+static ssize_t gca_stats_store(struct kobject *kobj, struct attribute *attr, const char *buf,
+			       size_t count)
+{
+	struct gca_stats *o = container_of(kobj, struct gca_stats, kobj);
+	int knob = gca_knob_of(attr), ret;
+	u64 value;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (knob < 0)
+		return -EIO;
+	if (gca_knob[knob].has_off && sysfs_streq(buf, "off")) {
+		value = gca_knob[knob].off;
+	} else {
+		ret = kstrtou64(buf, 0, &value);
+		if (ret)
+			return ret;
+	}
+	if (!gca_knob_fits(knob, value))
+		return -EINVAL;
+	spin_lock(&o->lock);
+	*gca_knob_value(&o->wish.knob, knob) = value;
+	WRITE_ONCE(o->wish.mask, o->wish.mask | BIT_ULL(knob));
+	if (o->shell)
+		gca_coordinator_look(o->shell->process);
+	spin_unlock(&o->lock);
+	return count;
+}
+
+/**
+ * gca_stats_wishes() - set what has been written to the files of an arena's knobs
+ * @s: alive
+ *
+ * Return: false if there are some, and a cycle is under way: a debug switch holds for a whole one.
+ */
+bool gca_stats_wishes(struct gca_shell *s)
+{
+	struct gca_stats *o = s->stats;
+	struct gcarena_config wish;
+	unsigned int i;
+
+	if (likely(!READ_ONCE(o->wish.mask)))
+		return true;
+	if (!mutex_trylock(&s->cycle_lock))
+		return false;
+	if (!mutex_trylock(&s->lock)) {
+		mutex_unlock(&s->cycle_lock);
+		return false;
+	}
+	spin_lock(&o->lock);
+	wish = o->wish;
+	WRITE_ONCE(o->wish.mask, 0);
+	spin_unlock(&o->lock);
+	/* They have been found to fit. */
+	if (!gca_config_check(s->a, &wish))
+		gca_config_set(s->a, &wish);
+	for (i = 0; i < GCA_NR_KNOBS; i++)
+		WRITE_ONCE(*gca_knob_value(&o->knob, i), *gca_knob_value(&s->a->knob, i));
+	mutex_unlock(&s->lock);
+	mutex_unlock(&s->cycle_lock);
+	return true;
+}
+
+static struct attribute *gca_stats_attrs[GCA_NR_COUNTERS + GCA_NR_KNOBS + 1];	/* likewise */
 ATTRIBUTE_GROUPS(gca_stats);
 
 static void gca_stats_release(struct kobject *kobj)
@@ -189,6 +280,7 @@ static void gca_stats_ownership(gca_owned struct kobject *kobj, kuid_t *uid, kgi
 
 static const struct sysfs_ops gca_stats_ops = {
 	.show = gca_stats_show,
+	.store = gca_stats_store,
 };
 
 static const struct kobj_type gca_stats_type = {
@@ -220,6 +312,14 @@ struct gca_stats *gca_stats_new(u64 id)
 	return o;
 }
 
+/** gca_stats_bind() - wishes are for this arena, which begins to live; or (NULL) for none */
+void gca_stats_bind(struct gca_stats *o, struct gca_shell *s)
+{
+	spin_lock(&o->lock);
+	o->shell = s;
+	spin_unlock(&o->lock);
+}
+
 /** gca_stats_del() - the directory goes; waits for readers, so hold nothing */
 void gca_stats_del(struct gca_stats *o)
 {
@@ -240,6 +340,9 @@ static void gca_stats_publish(struct gca_shell *s, const struct gcarena_stats *s
 	unsigned int i;
 
 	spin_lock(&o->lock);
+	for (i = 0; i < GCA_NR_KNOBS; i++)
+		WRITE_ONCE(*gca_knob_value(&o->knob, i),
+			   READ_ONCE(*gca_knob_value(&s->a->knob, i)));
 	for (i = 0; i < GCA_NR_COUNTERS; i++) {
 		const struct gca_counter *c = &gca_counter[i];
 		u64 now;
@@ -396,6 +499,11 @@ int __init gca_stats_init(void)
 		total->attr.mode = 0444;
 		total->show = gca_total_show;
 		gca_totals_attrs[sums++] = &total->attr;
+	}
+	for (i = 0; i < GCA_NR_KNOBS; i++) {
+		gca_knob_attr[i].name = gca_knob[i].name;
+		gca_knob_attr[i].mode = 0600;
+		gca_stats_attrs[GCA_NR_COUNTERS + i] = &gca_knob_attr[i];
 	}
 	gca_kobj = kobject_create_and_add("gcarena", kernel_kobj);
 	if (!gca_kobj)

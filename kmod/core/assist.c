@@ -8,9 +8,9 @@
  * (gca_pacer_price()) and OVER_ASSIST bytes of work at least, before it goes on: from the
  * credit that workers have earned for all; else by marking, not for longer in one go than the
  * knob assist_us says; and who then still owes waits in a queue, first come first served, to be
- * paid for by what workers do next, all of them meanwhile (modes.c).  One that gets only a part of what it owes
- * goes to the end of the queue, so that one large debt does not keep many small ones.  The end
- * of the cycle forgives all.
+ * paid for by what workers do next, all of them meanwhile (modes.c).  One that gets only a part
+ * of what it owes goes to the end of the queue, so that one large debt does not keep many small
+ * ones.  The end of the cycle forgives all.
  *
  * Who is near the goal with no cycle under way helps to sweep, and then waits for the cycle to
  * begin: else threads that keep all processors busy keep the coordinator from its, and the heap

@@ -14,7 +14,7 @@
  * until the goal.  Who allocates owes it, and what workers do is credited to all (assist.c).
  * If more is found than was expected the goal moves on, to what would be the goal
  * if everything were live, but not beyond the goal that this cycle's end will set: the hard
- * goal.
+ * goal.  Where the memory limit set it, it stays.
  *
  * Products are of 128 bits, and every quotient saturates: nonsense in is a bound out.
  */
@@ -164,13 +164,18 @@ struct gca_price gca_pacer_price(const struct gca_pacer *p, u64 live, u64 work)
 {
 	u64 percent = p->percent == U64_MAX ? NO_PERCENT : p->percent;
 	u64 most = less(add(p->scan, add(p->stack_max, p->globals)), p->early);
-	u64 expect = expected(p), goal = gca_pacer_goal(p), further;
+	u64 expect = expected(p), goal, further;
+	bool limited = goal_of(p, &goal);
 
 	if (work > expect) {
-		/* At the same pace, if everything should be live. */
+		/*
+		 * At the same pace, if everything should be live.  But a memory limit is one: in
+		 * Go, without a percentage, this would move the goal anywhere.
+		 */
 		further = gca_mul_div(less(goal, p->triggered), most, expect);
 		further = expect ? add(p->triggered, further) : U64_MAX;
-		goal = min(further, gca_mul_div(goal, 100 + percent, 100));
+		if (!limited)
+			goal = min(further, gca_mul_div(goal, 100 + percent, 100));
 		expect = most;
 	}
 	if (live > goal) {

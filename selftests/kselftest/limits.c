@@ -9,6 +9,7 @@
 #include "group.h"
 #include "lists.h"
 
+#include <regex.h>
 #include <sys/mman.h>
 
 #define THREADS	4
@@ -205,6 +206,47 @@ TEST(options_first)
 	EXPECT_EQ(gca_set(arena, (enum gca_knob)99, 1), -1);
 	EXPECT_TRUE(strstr(gca_strerror(), "99"));
 	gca_close(arena);
+}
+
+/* Go's gctrace line, as its readers take it apart. */
+TEST(trace_line)
+{
+	static const char form[] =
+		"^gc [0-9]+ @[0-9]+\\.[0-9]{3}s [0-9]+%: ([0-9.]+\\+){2}[0-9.]+ ms clock, "
+		"[0-9.]+\\+[0-9.]+/[0-9.]+/[0-9.]+\\+[0-9.]+ ms cpu, ([0-9]+->){2}[0-9]+ MB, "
+		"[0-9]+ MB goal, [0-9]+ MB stacks, [0-9]+ MB globals, [0-9.]+ P \\(forced\\), ";
+	char name[] = "/tmp/gct_traceXXXXXX", line[512];
+	int lines = 0, fd = mkstemp(name);
+	struct gca_mutator *m;
+	regex_t r;
+	FILE *f;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(regcomp(&r, form, REG_EXTENDED | REG_NOSUB), 0);
+	fflush(stderr);
+	ASSERT_EQ(dup2(fd, 2), 2);
+	setenv("GCARENA_TRACE", "1", 1);
+	arena = open_plain();
+	ASSERT_TRUE(arena);
+	m = attach(arena);
+	for (int i = 0; i < 3; i++) {
+		ASSERT_TRUE(gca_alloc_noscan(m, 1 << 20));
+		collect(arena, 0);
+	}
+	gca_detach(m);
+	gca_close(arena);
+	f = fopen(name, "r");
+	ASSERT_TRUE(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (regexec(&r, line, 0, NULL, 0))
+			gct_note("# %s", line);
+		EXPECT_EQ(regexec(&r, line, 0, NULL, 0), 0);
+		lines++;
+	}
+	EXPECT_EQ(lines, 3);
+	fclose(f);
+	regfree(&r);
+	unlink(name);
 }
 
 /* ------------------------------------------------------------------- memory limit */

@@ -52,7 +52,7 @@ static const struct {
 	{ "marking_ns", OF(marking_ns), false },
 	{ "end_stop_ns", OF(end_stop_ns), false },
 	{ "limited", OF(limited), true },
-	{ "cpus_milli", OF(cpus_milli), false },
+	{ "usable_cpus_milli", OF(cpus_milli), false },
 	{ "restarts", OF(restarts), true }, { "mark_ns_assist", OF(assist_ns), true },
 	{ "self_scans", OF(self_scans), true }, { "self_scan_ns", OF(self_ns), true },
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },
@@ -62,6 +62,22 @@ static const struct {
 	{ "root_bytes", OF(root_bytes), false }, { "free", OF(free), false },
 };
 #define NR_FILES	(sizeof(files) / sizeof(files[0]))
+
+static const struct {
+	const char *name;
+	size_t offset;
+	uint64_t lo, hi;
+	bool has_off;
+	uint64_t off;
+} knob[] = {
+#define KNOB(field, ...) { #field, offsetof(struct gcarena_knobs, field), __VA_ARGS__ }
+	KNOB(percent, 0, 100000, true, 0), KNOB(heap_min, 0, GCARENA_RESERVE_MAX, false, 0),
+	KNOB(debug, 0, GCARENA_DEBUG_ALL, false, 0),
+	KNOB(memlimit, 0, GCARENA_RESERVE_MAX, true, 0),
+	KNOB(period_ms, 0, 86400000, true, 0), KNOB(cpu_percent, 1, 100, true, 100),
+	KNOB(cpus_milli, 0, 65536000, true, 0), KNOB(assist_us, 10, 1000000, false, 0),
+};
+#define NR_KNOBS	(sizeof(knob) / sizeof(knob[0]))
 
 static bool read_file(const char *path, char *buf, size_t room)
 {
@@ -156,8 +172,48 @@ TEST_F(arena, files)
 		EXPECT_TRUE(one_value(buf));
 		EXPECT_LT(gct_file_write(path, "1"), 0);
 	}
+	for (size_t i = 0; i < NR_KNOBS; i++) {
+		snprintf(path, sizeof(path), "%s/%s", self->dir, knob[i].name);
+		ASSERT_EQ(stat(path, &st), 0);
+		EXPECT_EQ(st.st_mode & 07777, 0600);
+		EXPECT_EQ(st.st_uid, getuid());
+		ASSERT_TRUE(read_file(path, buf, sizeof(buf)));
+		EXPECT_TRUE(one_value(buf));
+	}
 	/* And no other. */
-	EXPECT_EQ(count_files(self->dir), (int)NR_FILES);
+	EXPECT_EQ(count_files(self->dir), (int)(NR_FILES + NR_KNOBS));
+}
+
+/* What root writes is what the arena has, as soon as it or its coordinator looks. */
+TEST_F(arena, knobs)
+{
+	for (size_t i = 0; i < NR_KNOBS; i++) {
+		struct gcarena_refill q = { .size = sizeof(q), .id = self->r.attach.id, .count = 1 };
+		struct gcarena_config c = { .size = sizeof(c) };
+		const uint64_t *now = (uint64_t *)((char *)&c.knob + knob[i].offset);
+		const uint64_t value[] = { knob[i].hi, knob[i].lo };
+		const char *bad[] = { "x", "-1", "18446744073709551616", "1 2", NULL };
+		char path[200], text[32], was[32];
+
+		snprintf(path, sizeof(path), "%s/%s", self->dir, knob[i].name);
+		for (int k = 0; k < 2; k++) {
+			snprintf(text, sizeof(text), "%" PRIu64 "\n", value[k]);
+			ASSERT_EQ(gct_file_write(path, text), 0);
+			ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_REFILL, &q), 0);
+			ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &c), 0);
+			EXPECT_EQ(*now, value[k]);
+			EXPECT_EQ((uint64_t)gct_file_long(path), value[k]);
+		}
+		snprintf(was, sizeof(was), "%" PRIu64, knob[i].lo);
+		for (int k = 0; bad[k]; k++)
+			EXPECT_LT(gct_file_write(path, bad[k]), 0);
+		snprintf(text, sizeof(text), "%" PRIu64, knob[i].hi + 1);
+		EXPECT_EQ(gct_file_write(path, text), -EINVAL);
+		EXPECT_EQ(gct_file_write(path, "off"), knob[i].has_off ? 0 : -EINVAL);
+		ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_REFILL, &q), 0);
+		ASSERT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, &c), 0);
+		EXPECT_EQ(*now, knob[i].has_off ? knob[i].off : knob[i].lo);
+	}
 }
 
 static uint64_t *volatile keep;

@@ -534,6 +534,20 @@ static void test_price(void **state)
 	p.scan = 5000 * MIB;
 	price = gca_pacer_price(&p, 200 * MIB, 51 * MIB);
 	assert_int_equal(price.bytes, 200 * MIB);
+	/* But where a memory limit sets the goal, with or without a percentage, it stays. */
+	p.limit = 180 * MIB;
+	p.mapped = p.heap_used = 150 * MIB;
+	for (p.percent = 100; p.percent; p.percent = p.percent == 100 ? U64_MAX : 0) {
+		gca_pacer_commit(&p);
+		assert_true(gca_pacer_goal(&p) < 180 * MIB);
+		price = gca_pacer_price(&p, 170 * MIB, 51 * MIB);
+		assert_int_equal(price.bytes, gca_pacer_goal(&p) - 170 * MIB);
+		price = gca_pacer_price(&p, 100 * MIB, 51 * MIB);
+		assert_int_equal(price.bytes, gca_pacer_goal(&p) - 100 * MIB);
+	}
+	p.limit = U64_MAX;
+	p.percent = 100;
+	gca_pacer_commit(&p);
 	/* No bound at all: nothing is owed to speak of. */
 	p.percent = U64_MAX;
 	gca_pacer_commit(&p);
