@@ -74,21 +74,30 @@ void gca_port_step_end(struct gca_arena *a)
 	mutex_unlock(&gca_shell_of(a)->cycle_lock);
 }
 
-/* What a cycle allocates is the owner's; checkmark reads in its context. */
+/*
+ * What a cycle allocates is the owner's; checkmark reads in its context.
+ *
+ * Checkmark's tables are large, so in a group beyond memory.high they would put us to sleep again and
+ * again (gca_port_zalloc()).  They are for the privileged only, and made without waiting.
+ */
 static int gca_run_for_owner(struct gca_shell *s, const struct gca_order *o)
 {
 	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(s->mm), *old;
 	bool check = s->a->knob.debug & GCARENA_DEBUG_CHECKMARK;
+	unsigned int flags = 0;
 	int ret = -ESRCH;
 
 	if (check && !mmget_not_zero(s->mm))
 		goto out;
 	old = set_active_memcg(memcg);
-	if (check)
+	if (check) {
+		flags = memalloc_noreclaim_save();
 		kthread_use_mm(s->mm);
+	}
 	ret = gca_collect(s->a, o);
 	if (check) {
 		kthread_unuse_mm(s->mm);
+		memalloc_noreclaim_restore(flags);
 		mmput_async(s->mm);
 	}
 	set_active_memcg(old);

@@ -305,8 +305,10 @@ TEST_F(arena, not_told_not_done)
 	uint32_t id;
 
 	ASSERT_TRUE((void *)c != MAP_FAILED);
-	*c = (struct gcarena_config){ .size = sizeof(*c), .mask = GCARENA_CONFIG_ALL, .knob.percent = 7,
-				      .knob.heap_min = 4096, .knob.debug = GCARENA_DEBUG_MISS };
+	*c = (struct gcarena_config){
+		.size = sizeof(*c), .mask = GCARENA_CONFIG_ALL,
+		.knob = { 7, 4096, GCARENA_DEBUG_MISS, 0, 0, 50, 0, 100 },
+	};
 	mprotect(c, 4096, PROT_READ);
 	EXPECT_EQ(raw_ioctl(self->r.fd, GCARENA_IOC_CONFIG, c), -EFAULT);
 	mprotect(c, 4096, PROT_READ | PROT_WRITE);
