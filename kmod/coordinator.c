@@ -77,8 +77,8 @@ void gca_port_step_end(struct gca_arena *a)
 /*
  * What a cycle allocates is the owner's; checkmark reads in its context.
  *
- * Checkmark's tables are large, so in a group beyond memory.high they would put us to sleep again and
- * again (gca_port_zalloc()).  They are for the privileged only, and made without waiting.
+ * Checkmark's tables are large, so in a group beyond memory.high they would put us to sleep again
+ * and again (gca_port_zalloc()).  They are for the privileged only, and made without waiting.
  */
 static int gca_run_for_owner(struct gca_shell *s, const struct gca_order *o)
 {

@@ -26,8 +26,8 @@
  * Charged to the caller's memory cgroup, which is the owner's.  From a page up by
  * single pages, mapped together: metadata never needs a large order.
  *
- * Who charges a group beyond memory.high, 64 pages since it last slept for that, is put to sleep for
- * up to two seconds (mem_cgroup_handle_over_high()).  Our threads, which are to free memory,
+ * Who charges a group beyond memory.high, 64 pages since it last slept for that, is put to sleep
+ * for up to two seconds (mem_cgroup_handle_over_high()).  Our threads, which are to free memory,
  * begin to count anew with each call.
  */
 void *gca_port_zalloc(struct gca_arena *a, size_t bytes)

@@ -55,9 +55,9 @@ def heaps_of(program):
             if have(f"{program}-{suffix}") and (h != "mimalloc" or MIMALLOC)]
 
 
-def run_heap(heap, program, *args):
-    suffix, _, env = HEAPS[heap]
-    return run(f"{program}-{suffix}", *args, env=env)
+def run_heap(heap, program, *args, env=None):
+    suffix, _, own = HEAPS[heap]
+    return run(f"{program}-{suffix}", *args, env={**own, **(env or {})})
 
 
 def say_missing():

@@ -81,6 +81,8 @@ static void below(enum gca_stop stop, int n, unsigned long cycles)
 	pthread_t t[MANY];
 
 	open_paced(stop, NULL);
+	/* Without the limiter, which would let it grow. */
+	ASSERT_EQ(gca_set(arena, GCA_CPU_PERCENT, 100), 0);
 	start(t, n);
 	do {
 		gct_sleep_ms(1);
@@ -126,10 +128,18 @@ TEST_ENGINES(below_it_with_many_threads)
 	below(stop, MANY, 10);
 }
 
-/* Percentages and minimum heaps at random, every few milliseconds; each object verified. */
+/* Every knob at random, every few milliseconds; each object verified. */
 TEST_ENGINES(knobs_at_random)
 {
 	static const uint64_t percent[] = { 1, 10, 50, 100, 400, 100000, 0 };
+	static const struct { enum gca_knob knob; uint64_t value[4]; } other[] = {
+		{ GCA_MEMORY_LIMIT, { 0, 1 << 20, 16 << 20, 64 << 20 } },
+		{ GCA_HEAP_MIN, { 0, 64 << 10, 4 << 20, 32 << 20 } },
+		{ GCA_PERIOD_MS, { 0, 1, 10, 120000 } },
+		{ GCA_CPU_PERCENT, { 1, 10, 50, 100 } },
+		{ GCA_CPUS_MILLI, { 0, 10, 500, 5000 } },
+		{ GCA_ASSIST_US, { 10, 100, 1000, 10000 } },
+	};
 	uint64_t until = gct_now_ms() + 2000ULL * (gct_slow() > 4 ? 4 : gct_slow()), seed = until | 1;
 	struct gca_stats s;
 	pthread_t t[THREADS];
@@ -138,8 +148,11 @@ TEST_ENGINES(knobs_at_random)
 	start(t, THREADS);
 	while (gct_now_ms() < until) {
 		uint64_t p = percent[gct_random(&seed) % 7];
+		int which = gct_random(&seed) % 6;
 
 		ASSERT_EQ(gca_set_percent(arena, p), 0);
+		ASSERT_EQ(gca_set(arena, other[which].knob,
+				  other[which].value[gct_random(&seed) % 4]), 0);
 		/* Without a bound it grows as fast as memory can be had: not for long. */
 		gct_sleep_ms(p && p < 1000 ? (long)(gct_random(&seed) % 8) : 1);
 		ASSERT_EQ(gca_stats(arena, &s), 0);
