@@ -128,7 +128,7 @@ static void arena_set_up(bool huge)
 	must(shared && !gca_mutator_init(&mutator, &arena, SLOTS, shared), "mutator");
 	must(!gca_mutator_attach(&mutator), "attach");
 	must(!gca_roots_update(&arena, &range, 1, NULL, 0), "roots");
-	arena.percent = 0;
+	arena.knob.percent = 0;
 	gca_pace(&arena);
 }
 
