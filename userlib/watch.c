@@ -287,7 +287,7 @@ static void *watcher(void *arg)
 			if (p[i].revents && !(p[i].revents & POLLPRI))
 				close_one(i);
 		/* Time goes by while there are events, too. */
-		if (gcl_now() - looked > LOOK_MS * 1000000ULL) {
+		if (gcl_now() - looked >= (LOOK_MS - 1) * 1000000ULL) {
 			looked = gcl_now();
 			look_again();
 		}

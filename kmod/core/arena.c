@@ -71,6 +71,7 @@ int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *con
 	a->nr_chunks = reserve >> GCA_CHUNK_SHIFT;
 	a->control = control;
 	gca_knobs_init(a, debug);
+	gca_limiter_resize(&a->limiter, gca_cpus_milli(a));
 	a->deadline = U64_MAX;
 	a->stop_wait = GCA_STOP_WAIT;
 	for (i = 0; i < GCARENA_NR_SPAN_CLASSES; i++)

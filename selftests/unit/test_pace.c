@@ -256,6 +256,12 @@ static void test_limiter(void **state)
 	u64 before;
 	u32 i;
 
+	/* A stop before any cycle was paced is a stop, too. */
+	assert_int_equal(a->limiter.capacity, SECOND);
+	gca_pace_stop(a, 100 * MS);
+	assert_int_equal(a->limiter.fill, 100 * MS);
+	assert_false(gca_pace_limited(a));
+	a->limiter.fill = 0;
 	w->root[0] = world_alloc(w, 100000, GCARENA_CONSERVATIVE, 0);
 	a->processors = 2;
 	world_cycle(w, GCA_UNTIL_MARKING);
