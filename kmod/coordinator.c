@@ -74,30 +74,21 @@ void gca_port_step_end(struct gca_arena *a)
 	mutex_unlock(&gca_shell_of(a)->cycle_lock);
 }
 
-/*
- * What a cycle allocates is the owner's; checkmark reads in its context.
- *
- * Checkmark's tables are large, so in a group beyond memory.high they would put us to sleep again
- * and again (gca_port_zalloc()).  They are for the privileged only, and made without waiting.
- */
-static int gca_run_for_owner(struct gca_shell *s, const struct gca_order *o)
+/* What a cycle allocates is the owner's; checkmark reads in its context. */
+static int gca_run_for_owner(struct gca_shell *s, struct gca_order *o)
 {
 	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(s->mm), *old;
-	bool check = s->a->knob.debug & GCARENA_DEBUG_CHECKMARK;
-	unsigned int flags = 0;
 	int ret = -ESRCH;
 
-	if (check && !mmget_not_zero(s->mm))
+	o->blind = !s->privileged || !gca_checks(s->a);
+	if (!o->blind && !mmget_not_zero(s->mm))
 		goto out;
 	old = set_active_memcg(memcg);
-	if (check) {
-		flags = memalloc_noreclaim_save();
+	if (!o->blind)
 		kthread_use_mm(s->mm);
-	}
 	ret = gca_collect(s->a, o);
-	if (check) {
+	if (!o->blind) {
 		kthread_unuse_mm(s->mm);
-		memalloc_noreclaim_restore(flags);
 		mmput_async(s->mm);
 	}
 	set_active_memcg(old);
@@ -248,7 +239,8 @@ void gca_coordinator_look(struct gca_process *p)
  */
 static long gca_look_round(struct gca_process *p)
 {
-	bool soon = time_before(jiffies, p->timed + GCA_TIMED_EVERY);
+	bool soon = time_before(jiffies, p->timed + GCA_TIMED_EVERY) || gca_owner_parked(p) ||
+		    !READ_ONCE(gca_workers);
 	u64 due = MAX_SCHEDULE_TIMEOUT;
 	struct gca_shell *s;
 
@@ -276,11 +268,13 @@ static int gca_coordinate(void *data)
 {
 	struct gca_process *p = data;
 	struct gca_shell *s;
+	long due;
 
 	set_freezable();
 	while (!kthread_should_stop()) {
+		due = gca_look_round(p);
 		wait_event_freezable_timeout(p->coord_wq, kthread_should_stop() ||
-					     READ_ONCE(p->wanted), gca_look_round(p));
+					     READ_ONCE(p->wanted), due);
 		WRITE_ONCE(p->wanted, false);
 		smp_mb();	/* pairs with the one in gca_coordinator_look() */
 		while (!kthread_should_stop() && (s = gca_next_arena(p))) {
@@ -299,7 +293,7 @@ static int gca_coordinate(void *data)
  */
 bool gca_must_lend(struct gca_shell *s)
 {
-	return s->a->knob.debug & GCARENA_DEBUG_CHECKMARK && !s->privileged;
+	return gca_checks(s->a) && !s->privileged;
 }
 
 bool gca_port_kick(struct gca_arena *a)

@@ -18,14 +18,6 @@
 			 GCARENA_COLLECT_UNTIL_MARKED | GCARENA_COLLECT_PACED | \
 			 GCARENA_COLLECT_SWEEP_STOPPED | GCARENA_COLLECT_STOPPED)
 
-/* If nobody is there to run it, the owner is asked to: GCARENA_WANT_COLLECT. */
-static int gca_collect_async(struct gca_arena *a)
-{
-	WRITE_ONCE(a->asked, true);
-	gca_port_kick(a);
-	return 0;
-}
-
 /* The thread that was last not held in time, by the name that the caller knows it by. */
 static u32 gca_blame(struct gca_shell *s)
 {
@@ -102,8 +94,10 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 		return -EINVAL;
 	if (!gca_mapped(s))
 		return -ENXIO;
-	if (arg->flags & GCARENA_COLLECT_ASYNC)
-		return gca_collect_async(s->a);
+	if (arg->flags & GCARENA_COLLECT_ASYNC) {
+		gca_cycle_ask(s->a);
+		return 0;
+	}
 	if (arg->flags & GCARENA_COLLECT_UNTIL_MARKING)
 		o.until = GCA_UNTIL_MARKING;
 	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)

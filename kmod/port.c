@@ -9,6 +9,7 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
@@ -22,23 +23,43 @@
 
 /* ---------------------------------------------------------------------- memory */
 
+#define FREE_OF_SLEEP	(64UL << PAGE_SHIFT)	/* MEMCG_CHARGE_BATCH */
+
 /*
  * Charged to the caller's memory cgroup, which is the owner's.  From a page up by
  * single pages, mapped together: metadata never needs a large order.
  *
  * Who charges a group beyond memory.high, 64 pages since it last slept for that, is put to sleep
  * for up to two seconds (mem_cgroup_handle_over_high()).  Our threads, which are to free memory,
- * begin to count anew with each call.
+ * begin to count anew with each call; and checkmark's tables, which are larger than that, and for
+ * the privileged only, are made without waiting, and without the reserves.
  */
+static void *gca_zalloc_by_us(struct gca_shell *s, size_t bytes, gfp_t gfp)
+{
+	bool table = bytes > FREE_OF_SLEEP && s->privileged;
+	unsigned int flags = 0;
+	void *p;
+
+#ifdef CONFIG_MEMCG
+	current->memcg_nr_pages_over_high = 0;
+#endif
+	if (table)
+		flags = memalloc_noreclaim_save();
+	p = __vmalloc(bytes, gfp | (table ? __GFP_NOMEMALLOC : 0));
+	if (table)
+		memalloc_noreclaim_restore(flags);
+	return p;
+}
+
 void *gca_port_zalloc(struct gca_arena *a, size_t bytes)
 {
-#ifdef CONFIG_MEMCG
-	if (current->flags & PF_KTHREAD)
-		current->memcg_nr_pages_over_high = 0;
-#endif
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
+
 	if (bytes < PAGE_SIZE)
 		return kzalloc(bytes, GFP_KERNEL_ACCOUNT);
-	return __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+	if (current->flags & PF_KTHREAD)
+		return gca_zalloc_by_us(gca_shell_of(a), bytes, gfp);
+	return __vmalloc(bytes, gfp);
 }
 
 void gca_port_free(struct gca_arena *a, void *p, size_t bytes)
@@ -126,6 +147,17 @@ bool gca_port_relax(struct gca_arena *a)
 	       gca_owner_exiting(s->process);
 }
 
+/* As long as it does not sleep: then that is counted, too. */
+u64 gca_port_cpu_self(void)
+{
+#ifdef CONFIG_SCHED_INFO
+	/* The scheduler's sum is up to date at each tick only; what one has waited for, always. */
+	return ktime_get_ns() - current->sched_info.run_delay;
+#else
+	return ktime_get_ns();
+#endif
+}
+
 /* Of the owner's threads, as the scheduler has it, and of our own, as they have counted it. */
 u64 gca_port_cpu(struct gca_arena *a)
 {
@@ -137,9 +169,9 @@ u64 gca_port_cpu(struct gca_arena *a)
 	for_each_thread(leader, t)
 		sum += READ_ONCE(t->se.sum_exec_runtime);
 	rcu_read_unlock();
-	return sum + atomic64_read(&a->totals.mark_ns[GCA_MARK_DEDICATED]) +
-	       atomic64_read(&a->totals.mark_ns[GCA_MARK_FRACTIONAL]) +
-	       atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
+	return sum + atomic64_read(&a->totals.cpu_ns[GCA_MARK_DEDICATED]) +
+	       atomic64_read(&a->totals.cpu_ns[GCA_MARK_FRACTIONAL]) +
+	       atomic64_read(&a->totals.cpu_ns[GCA_MARK_IDLE]);
 }
 
 /* For a jiffy at least; nobody has to end it, so it is not worth a way out of its own. */

@@ -135,7 +135,7 @@ static int gca_config_alocked(struct gca_arena *a, struct gca_call *c)
  */
 int gca_ioc_config(struct gca_shell *s, struct gca_call *c)
 {
-	/* Not within a cycle: a debug switch holds for a whole one. */
+	/* Not within a step of a cycle. */
 	int ret = mutex_lock_killable(&s->cycle_lock);
 
 	if (ret)

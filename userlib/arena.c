@@ -111,6 +111,9 @@ static void fork_child(void)
 	for (a = gcl_arenas; a; a = a->next) {
 		a->dead = gcl_dead_child;
 		a->child = true;
+		/* Neither pager nor watcher are here. */
+		a->has_pager = false;
+		a->serving = 0;
 		mmap((void *)(uintptr_t)a->space.control, a->space.control_size,
 		     PROT_READ, flags, -1, 0);
 		for (m = a->mutators; m; m = m->next) {
@@ -206,10 +209,10 @@ struct gca_arena *gca_open(const struct gca_options *options)
 	pthread_once(&gcl_once, gcl_init_once);
 	if (check_options(o))
 		return NULL;
-	s = o->backend ? o->backend : getenv("GCARENA_BACKEND");
+	s = o->backend ? o->backend : secure_getenv("GCARENA_BACKEND");
 	if (s && *s && gcl_parse_backend(s, &which))
 		return NULL;
-	s = getenv("GCARENA_STOP");
+	s = secure_getenv("GCARENA_STOP");
 	if (o->stop)
 		stop = o->stop;
 	else if (s && *s && gcl_parse_stop(s, &stop))
@@ -224,9 +227,9 @@ struct gca_arena *gca_open(const struct gca_options *options)
 	a->opened = gcl_now();
 	if (stop != GCA_STOP_TASKWORK)
 		a->stop_signal = o->stop_signal ? (int)o->stop_signal : SIGURG;
-	s = getenv("GCARENA_TRACE");
+	s = secure_getenv("GCARENA_TRACE");
 	a->tracing = !s || !*s || !strcmp(s, "0") ? 0 : !strcmp(s, "2") ? 2 : 1;
-	s = o->debug ? o->debug : getenv("GCARENA_DEBUG");
+	s = o->debug ? o->debug : secure_getenv("GCARENA_DEBUG");
 	if (s && gcl_parse_debug(s, &a->debug))
 		goto out;
 	a->slow = a->debug.clobber || a->debug.stress;

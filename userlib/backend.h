@@ -115,6 +115,8 @@ void gcl_restore(struct gcl_signals old);
 /* Remember why a call fails, for gca_strerror(). */
 void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
 
+int gcl_fd_high(int fd);
+
 /* One line on standard error, by write(2). */
 void gcl_say(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
 

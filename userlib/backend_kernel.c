@@ -24,7 +24,6 @@
 #include "backend.h"
 
 #define GCL_DEVICE	"/dev/gcarena"
-#define GCL_FD_HIGH	512
 
 /**
  * struct kernel - an arena of this backend
@@ -140,15 +139,9 @@ static int explain_create(int err, const struct gcarena_create *create,
 
 static int open_high(const char *device)
 {
-	int fd = open(device, O_RDWR | O_CLOEXEC), high;
+	int fd = open(device, O_RDWR | O_CLOEXEC);
 
-	if (fd < 0)
-		return -errno;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, GCL_FD_HIGH);
-	if (high < 0)
-		return fd;	/* RLIMIT_NOFILE is low: stay where we are */
-	close(fd);
-	return high;
+	return fd < 0 ? -errno : gcl_fd_high(fd);
 }
 
 static int kernel_open(struct gca_space *space, struct gcarena_create *create, const char *device)

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,4 +116,15 @@ void *gcl_map(size_t bytes)
 int gcl_gettid(void)
 {
 	return (int)syscall(SYS_gettid);
+}
+
+/* @fd, which nobody knows yet, by a number that loops over small ones do not meet. */
+int gcl_fd_high(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, 512);
+
+	if (high < 0)
+		return fd;	/* RLIMIT_NOFILE is low: stay where we are */
+	close(fd);
+	return high;
 }

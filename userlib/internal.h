@@ -104,6 +104,7 @@ struct gcl_ranges {
  * @trace_begun: and when that was
  * @opened: CLOCK_MONOTONIC at gca_open()
  * @pressed: cycles for want of memory
+ * @quota: what cpu.max came to as the collector was last told
  */
 struct gca_arena {
 	struct gca_arena *next;
@@ -133,6 +134,7 @@ struct gca_arena {
 	uint64_t trace_heap, trace_begun;
 	uint64_t opened;
 	uint64_t pressed;
+	uint32_t quota;
 };
 
 /* Bytes of a slot of size class @sc: what __gca_size_class() is the inverse of. */

@@ -91,7 +91,7 @@ static int config_env(struct gcarena_config *c)
 		if (c->mask >> i & 1 || 1ULL << i == GCARENA_CONFIG_DEBUG)
 			continue;
 		variable_of(variable, &k);
-		s = getenv(variable);
+		s = secure_getenv(variable);
 		if (!s || !*s)
 			continue;
 		if (parse(s, &k, value_of(c, &k)))
@@ -115,7 +115,8 @@ int gcl_knobs_open(struct gca_arena *a, const struct gca_options *o)
 		c.knob.heap_min = o->heap_min;
 		c.mask |= GCARENA_CONFIG_HEAP_MIN;
 	}
-	if (o->memory_limit) {
+	/* Nor does the environment have cycles begin where the program wants none. */
+	if (o->memory_limit || o->flags & GCA_NO_AUTO_COLLECT) {
 		c.knob.memlimit = o->memory_limit;
 		c.mask |= GCARENA_CONFIG_MEMLIMIT;
 	}
@@ -129,15 +130,16 @@ int gcl_knobs_open(struct gca_arena *a, const struct gca_options *o)
 
 static int set(struct gca_arena *a, unsigned int i, uint64_t value, const char *who)
 {
-	struct gcarena_config c = { .size = sizeof(c), .mask = 1ULL << i };
+	struct gcarena_config c = { .size = sizeof(c) };
 	struct gcl_knob k;
 	char text[24];
 	int err;
 
 	if (gcl_dead(a))
 		return -1;
-	if (!knob_of(i, &k) || c.mask == GCARENA_CONFIG_DEBUG)
+	if (!knob_of(i, &k) || 1ULL << i == GCARENA_CONFIG_DEBUG)
 		return gcl_fail(EINVAL, "%s: there is no knob %u", who, i);
+	c.mask = 1ULL << i;
 	*value_of(&c, &k) = value;
 	do {
 		err = a->be->config(&a->space, &c);

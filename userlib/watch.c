@@ -4,7 +4,9 @@
  * (cpu.max), and that memory is short (memory.events, and pressure stall information).
  *
  * One thread a process, while it has arenas with pagers.  It is not attached, holds no lock
- * while a cycle runs, and has all signals blocked.  When memory is short each arena is
+ * while a cycle runs, and has all signals blocked.  Its descriptors are numbered high, and
+ * looked at before they are closed: a program that closes all it does not know has closed ours,
+ * and may have others of that number; with its pipe gone the thread ends.  When memory is short each arena is
  * collected, and gives back what is free; not more often than once in EVERY_MS, nor for more
  * than a tenth of the time: a group that stays at memory.high is short all the time.  It
  * is never reclaim itself that collects: the kernel tells us, and we ask as any thread may.
@@ -21,40 +23,110 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "internal.h"
 
 #define EVERY_MS	1000	/* between collections for want of memory */
 #define LOOK_MS		10000	/* between looks at cpu.max, and at which group we are in */
+#define LOST_MS		1000	/* before the first of them when the group has gone */
 #define SHARE		10	/* of the time, at most, goes to such collections */
 #define STALL		"some 200000 2000000"	/* us of stalls in us: memory is short */
 #define WATCH_STACK	(64 << 10)
+#define NS_PER_MS	1000000ULL
 
-enum { WAKE, EVENTS, STALLS, NR_FDS };
+enum { WAKE, EVENTS, STALLS, WAKER, NR_FDS };
+
+/* A descriptor, and what it must be; -1: none. */
+struct watched {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+};
 
 /**
  * struct watch - the watcher; what is not under watch_lock is its thread's own
  * @thread: if @running
- * @fd: to wake it; memory.events; pressure.  -1: none
+ * @f: the pipe that ends it, for reading; memory.events; pressure; the pipe, for writing
  * @dir: directory of the group
  * @root: bytes of @dir that are the mount point: above it there is nothing
+ * @own: GCARENA_CGROUP as it was at the beginning, or empty
+ * @own_cpus: GCARENA_CPUS_MILLI says what cpu.max would
  * @short_of: times that the group was throttled at memory.high or met memory.max
  * @next: not before then, by gcl_now(), another collection
- * @milli: what cpu.max comes to, in thousandths of processors; 0: as many as there are
+ * @look: then, by gcl_now(), the next look
+ * @milli: what cpu.max comes to, in thousandths of processors; 0: as many as there are.
+ *	Atomic: those who open arenas read it
  */
 static struct watch {
 	bool running;
 	pthread_t thread;
-	int fd[NR_FDS];
-	char dir[PATH_MAX];
+	struct watched f[NR_FDS];
+	char dir[PATH_MAX], own[PATH_MAX];
 	size_t root;
-	uint64_t short_of, next;
+	bool own_cpus;
+	uint64_t short_of, next, look;
 	uint32_t milli;
-} watch = { .fd = { -1, -1, -1 } };
+} watch = { .f = { { .fd = -1 }, { .fd = -1 }, { .fd = -1 }, { .fd = -1 } } };
 
 static pthread_mutex_t watch_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Under watch_lock no handler of ours runs, and nothing that is called ends the thread. */
+struct held {
+	struct gcl_signals sigs;
+	int cancel;
+};
+
+static struct held hold(void)
+{
+	struct held h = { .sigs = gcl_block() };
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &h.cancel);
+	pthread_mutex_lock(&watch_lock);
+	return h;
+}
+
+static void let_go(struct held h)
+{
+	pthread_mutex_unlock(&watch_lock);
+	pthread_setcancelstate(h.cancel, NULL);
+	gcl_restore(h.sigs);
+}
+
+/* --------------------------------------------------------------- descriptors */
+
+static bool is_ours(const struct watched *w)
+{
+	struct stat st;
+
+	return w->fd >= 0 && !fstat(w->fd, &st) && st.st_dev == w->dev && st.st_ino == w->ino;
+}
+
+static void close_one(int i)
+{
+	struct watched w = watch.f[i];
+
+	watch.f[i].fd = -1;
+	if (is_ours(&w))
+		close(w.fd);
+}
+
+/* Take @fd, of which only we know, to where nobody looks.  Return: false if it is none */
+static bool keep_one(int i, int fd)
+{
+	struct stat st;
+
+	if (fd < 0)
+		return false;
+	fd = gcl_fd_high(fd);
+	if (fstat(fd, &st)) {
+		close(fd);
+		return false;
+	}
+	watch.f[i] = (struct watched){ .fd = fd, .dev = st.st_dev, .ino = st.st_ino };
+	return true;
+}
 
 /* --------------------------------------------------------------------- files */
 
@@ -110,14 +182,13 @@ static bool mounted(char *at, size_t room)
 /* Which group are we in?  Return: false: there is none to watch */
 static bool find_group(void)
 {
-	const char *own = getenv("GCARENA_CGROUP");
 	char text[4096], *path, at[PATH_MAX];
 	int n;
 
-	if (own && *own) {
-		watch.root = strlen(own);
-		n = snprintf(watch.dir, sizeof(watch.dir), "%s", own);
-		return strcmp(own, "off") && n < (int)sizeof(watch.dir);
+	if (*watch.own) {
+		watch.root = strlen(watch.own);
+		strcpy(watch.dir, watch.own);
+		return strcmp(watch.own, "off");
 	}
 	if (slurp("/proc/self/cgroup", text, sizeof(text)) < 0 || !mounted(at, sizeof(at)))
 		return false;
@@ -170,11 +241,12 @@ static uint32_t quota(void)
 
 static void set_quota(struct gca_arena *a, void *arg)
 {
-	const char *own = getenv("GCARENA_CPUS_MILLI");
+	uint32_t milli = __atomic_load_n(&watch.milli, __ATOMIC_RELAXED);
 
 	(void)arg;
-	if (!own || !*own)
-		gca_set(a, GCA_CPUS_MILLI, watch.milli);
+	/* Only if it is another one: the program may have set something else since. */
+	if (!watch.own_cpus && milli != a->quota && !gca_set(a, GCA_CPUS_MILLI, milli))
+		a->quota = milli;
 }
 
 static void collect(struct gca_arena *a, void *arg)
@@ -197,31 +269,25 @@ static void pressed(void)
 		return;
 	gcl_each_arena(collect, NULL);
 	took = gcl_now() - now;
-	watch.next = now + took + (took * SHARE > EVERY_MS * 1000000ULL ? took * SHARE :
-				   EVERY_MS * 1000000ULL);
+	watch.next = now + took + (took * SHARE > EVERY_MS * NS_PER_MS ? took * SHARE :
+				   EVERY_MS * NS_PER_MS);
 }
 
-static bool is_short(void)
+/* Return: is it shorter than when last asked?  -1: the group has gone */
+static int is_short(void)
 {
 	char text[512];
 	uint64_t n;
-	ssize_t got = pread(watch.fd[EVENTS], text, sizeof(text) - 1, 0);
+	ssize_t got = pread(watch.f[EVENTS].fd, text, sizeof(text) - 1, 0);
 
 	if (got <= 0)
-		return false;
+		return -1;
 	text[got] = 0;
 	n = value_of(text, "high") + value_of(text, "max");
 	if (n == watch.short_of)
-		return false;
+		return 0;
 	watch.short_of = n;
-	return true;
-}
-
-static void close_one(int i)
-{
-	if (watch.fd[i] >= 0)
-		close(watch.fd[i]);
-	watch.fd[i] = -1;
+	return 1;
 }
 
 static void close_group(void)
@@ -230,120 +296,156 @@ static void close_group(void)
 	close_one(STALLS);
 }
 
+static void set_milli(uint32_t milli)
+{
+	__atomic_store_n(&watch.milli, milli, __ATOMIC_RELAXED);
+}
+
 /* Return: false if there is nothing to watch. */
 static bool open_group(void)
 {
+	int fd;
+
 	if (!find_group())
 		return false;
-	watch.fd[EVENTS] = group_open("memory.events", O_RDONLY);
-	is_short();
+	if (keep_one(EVENTS, group_open("memory.events", O_RDONLY)))
+		is_short();
 	/* Of the machine, where the group has no such thing. */
-	watch.fd[STALLS] = group_open("memory.pressure", O_RDWR);
-	if (watch.fd[STALLS] < 0)
-		watch.fd[STALLS] = open("/proc/pressure/memory", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (watch.fd[STALLS] >= 0 && write(watch.fd[STALLS], STALL, sizeof(STALL)) < 0)
+	fd = group_open("memory.pressure", O_RDWR);
+	if (fd < 0)
+		fd = open("/proc/pressure/memory", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (keep_one(STALLS, fd) && write(watch.f[STALLS].fd, STALL, sizeof(STALL)) < 0)
 		close_one(STALLS);
-	watch.milli = quota();
-	return watch.milli || watch.fd[EVENTS] >= 0 || watch.fd[STALLS] >= 0;
+	set_milli(quota());
+	return watch.milli || watch.f[EVENTS].fd >= 0 || watch.f[STALLS].fd >= 0;
 }
 
-/* Are we in another group, or is its quota another one? */
+/* Are we in another group, has ours come back, or is its quota another one? */
 static void look_again(void)
 {
 	char was[PATH_MAX];
-	uint32_t milli = watch.milli;
 
 	strcpy(was, watch.dir);
-	if (find_group() && strcmp(was, watch.dir)) {
+	if (watch.f[EVENTS].fd < 0 || (find_group() && strcmp(was, watch.dir))) {
 		close_group();
 		open_group();
 	} else {
-		watch.milli = quota();
+		set_milli(quota());
 	}
-	if (watch.milli != milli)
-		gcl_each_arena(set_quota, NULL);
+	gcl_each_arena(set_quota, NULL);
+}
+
+/* Its group has gone: not at once, for there may be none. */
+static void lost(int i)
+{
+	uint64_t soon = gcl_now() + LOST_MS * NS_PER_MS;
+
+	close_one(i);
+	watch.look = soon < watch.look ? soon : watch.look;
 }
 
 static void *watcher(void *arg)
 {
-	uint64_t looked = gcl_now();
-
 	(void)arg;
+	watch.look = gcl_now() + LOOK_MS * NS_PER_MS;
 	for (;;) {
-		struct pollfd p[NR_FDS] = {
-			{ .fd = watch.fd[WAKE], .events = POLLIN },
-			{ .fd = watch.fd[EVENTS], .events = POLLPRI },
-			{ .fd = watch.fd[STALLS], .events = POLLPRI },
+		struct pollfd p[] = {
+			{ .fd = watch.f[WAKE].fd, .events = POLLIN },
+			{ .fd = watch.f[EVENTS].fd, .events = POLLPRI },
+			{ .fd = watch.f[STALLS].fd, .events = POLLPRI },
 		};
+		uint64_t now = gcl_now();
+		int more = 0;
 
-		if (poll(p, NR_FDS, LOOK_MS) < 0 && errno != EINTR)
+		/* Time goes by while there are events, too. */
+		if (now >= watch.look) {
+			watch.look = now + LOOK_MS * NS_PER_MS;
+			look_again();
+			continue;
+		}
+		if (poll(p, 3, (int)((watch.look - now) / NS_PER_MS) + 1) < 0 && errno != EINTR)
 			return NULL;	/* without memory for that we are of no use */
 		if (p[WAKE].revents)
 			return NULL;
-		if ((p[EVENTS].revents & POLLPRI && is_short()) || p[STALLS].revents & POLLPRI)
+		/* An event and the end of the file look the same here, but not to who reads. */
+		if (p[EVENTS].revents)
+			more = is_short();
+		if (more < 0)
+			lost(EVENTS);
+		if (p[STALLS].revents & ~POLLPRI)
+			lost(STALLS);
+		else if (p[STALLS].revents)
+			more = 1;
+		if (more > 0)
 			pressed();
-		/* Its group has gone. */
-		for (int i = EVENTS; i < NR_FDS; i++)
-			if (p[i].revents && !(p[i].revents & POLLPRI))
-				close_one(i);
-		/* Time goes by while there are events, too. */
-		if (gcl_now() - looked >= (LOOK_MS - 1) * 1000000ULL) {
-			looked = gcl_now();
-			look_again();
-		}
 	}
 }
 
 /* --------------------------------------------------------------- birth and death */
 
+static void environment(void)
+{
+	const char *own = secure_getenv("GCARENA_CGROUP"), *cpus = secure_getenv("GCARENA_CPUS_MILLI");
+
+	watch.own_cpus = cpus && *cpus;
+	watch.own[0] = 0;
+	if (own && *own && strlen(own) < sizeof(watch.own))
+		strcpy(watch.own, own);
+}
+
 static bool start(void)
 {
 	size_t stack = WATCH_STACK + (size_t)sysconf(_SC_THREAD_STACK_MIN);
-	struct gcl_signals sigs;
+	int pipes[2], err = 1;
 	pthread_attr_t attr;
-	int err;
 
+	environment();
 	if (!open_group())
 		return false;
-	watch.fd[WAKE] = eventfd(0, EFD_CLOEXEC);
-	err = watch.fd[WAKE] < 0 || pthread_attr_init(&attr);
+	if (!pipe2(pipes, O_CLOEXEC | O_NONBLOCK)) {
+		err = !keep_one(WAKE, pipes[0]);
+		err |= !keep_one(WAKER, pipes[1]);
+	}
+	if (!err)
+		err = pthread_attr_init(&attr);
 	if (!err) {
 		pthread_attr_setstacksize(&attr, (stack + 4095) & ~(size_t)4095);
-		sigs = gcl_block();
 		err = pthread_create(&watch.thread, &attr, watcher, NULL);
-		gcl_restore(sigs);
 		pthread_attr_destroy(&attr);
 	}
 	if (err)
-		close_group();
+		for (int i = 0; i < NR_FDS; i++)
+			close_one(i);
 	return !err;
 }
 
 /* gcl_watch_start() - an arena with a pager has been opened; it is not a failure if we cannot */
 void gcl_watch_start(struct gca_arena *a)
 {
-	pthread_mutex_lock(&watch_lock);
+	struct held h = hold();
+
 	if (!watch.running)
 		watch.running = start();
-	if (watch.running && watch.milli)
+	if (watch.running)
 		set_quota(a, NULL);
-	pthread_mutex_unlock(&watch_lock);
+	let_go(h);
 }
 
 /* gcl_watch_stop() - one has been closed, which may have been the last */
 void gcl_watch_stop(void)
 {
-	uint64_t one = 1;
+	struct held h = hold();
 
-	pthread_mutex_lock(&watch_lock);
-	if (watch.running && !gcl_each_arena(NULL, NULL) &&
-	    write(watch.fd[WAKE], &one, sizeof(one)) == sizeof(one)) {
+	if (watch.running && !gcl_each_arena(NULL, NULL)) {
+		/* If it is not ours any more the thread has ended. */
+		if (is_ours(&watch.f[WAKER]) && write(watch.f[WAKER].fd, "", 1) < 0)
+			gcl_say("gcarena: the thread that watches the control group cannot be told to end");
 		pthread_join(watch.thread, NULL);
-		close(watch.fd[WAKE]);
-		close_group();
+		for (int i = 0; i < NR_FDS; i++)
+			close_one(i);
 		watch.running = false;
 	}
-	pthread_mutex_unlock(&watch_lock);
+	let_go(h);
 }
 
 /* gcl_watch_fork() - a child has the memory, but not the thread */
@@ -354,8 +456,8 @@ void gcl_watch_fork(enum gcl_fork when)
 		return;
 	}
 	if (when == GCL_FORK_CHILD && watch.running) {
-		close(watch.fd[WAKE]);
-		close_group();
+		for (int i = 0; i < NR_FDS; i++)
+			close_one(i);
 		watch.running = false;
 	}
 	pthread_mutex_unlock(&watch_lock);

@@ -262,7 +262,7 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->begin_stop_ns = READ_ONCE(t->begin_stop_ns);
 	s->marking_ns = READ_ONCE(t->marking_ns);
 	s->end_stop_ns = READ_ONCE(t->end_stop_ns);
-	s->limited = READ_ONCE(t->limited);
+	s->limited = READ_ONCE(a->limiter.times);
 	s->cpus_milli = gca_cpus_milli(a);
 	s->assists = READ_ONCE(t->assists.n);
 	s->assist_hold_ns_total = READ_ONCE(t->assists.ns_total);

@@ -320,12 +320,21 @@ static bool overdue(struct gca_arena *a)
 	       live >= goal - (goal - min(goal, trigger)) / 2;
 }
 
-/* First what keeps the next cycle from its beginning. */
-static void wait_for_begin(struct gca_arena *a, struct gca_assist *as)
+/*
+ * First what keeps the next cycle from its beginning.  Return: false if there is nothing to wait
+ * for, or nobody who would begin it.
+ */
+static bool wait_for_begin(struct gca_arena *a, struct gca_assist *as)
 {
 	s64 unswept = atomic64_read(&a->unswept);
 	u64 t = gca_port_now();
 
+	/* What was told before we waited may have been the cause of a cycle that is over. */
+	gca_pace_look(a);
+	if (!overdue(a))
+		return true;
+	if (gca_cycle_wanted(a) && !gca_port_kick(a))
+		return false;
 	as->held = true;
 	if (unswept && !gca_op_try(a)) {
 		gca_sweep_some(a, HELP_SPANS);
@@ -333,10 +342,11 @@ static void wait_for_begin(struct gca_arena *a, struct gca_assist *as)
 		/* Not so, if all that is left is in somebody's hands. */
 		if (atomic64_read(&a->unswept) < unswept) {
 			as->swept += gca_port_now() - t;
-			return;
+			return true;
 		}
 	}
 	wait_in_queue(a, U64_MAX, as);
+	return true;
 }
 
 /* Statistics of one assist that has ended. */
@@ -380,7 +390,8 @@ void gca_assist(struct gca_mutator *m)
 				break;
 		} else {
 			as.phase = GCARENA_PHASE_OFF;
-			wait_for_begin(a, &as);
+			if (!wait_for_begin(a, &as))
+				break;
 		}
 		if (as.late >= LATE_NS)
 			m->late_epoch = epoch;

@@ -526,6 +526,15 @@ struct gca_hist {
 };
 
 /**
+ * struct gca_meter - what a piece of marking takes, from gca_meter_begin() to gca_meter_end()
+ * @clock: by gca_port_now()
+ * @cpu: by gca_port_cpu_self()
+ */
+struct gca_meter {
+	u64 clock, cpu;
+};
+
+/**
  * struct gca_totals - counters; plain words have one writer, the cycle
  * @cycles: ended, void ones included
  * @forced: of them, asked for
@@ -534,7 +543,6 @@ struct gca_hist {
  * @live: bytes marked by the last cycle
  * @allocated: bytes, as far as threads have been observed
  * @freed: bytes found dead by sweep
- * @limited: how often the limiter began to limit
  * @stop: stops, by their length
  * @stop_ns_last: of the last
  * @begin_stop_ns: of the one in which the last cycle began
@@ -544,7 +552,8 @@ struct gca_hist {
  * @restarts: terminations that found something to mark, and let the world run again
  * @hold_ns_max: longest time from the beginning of a stop until all were held
  * @hold_ns_total: of all stops
- * @mark_ns: time of marking, by enum gca_mark_mode
+ * @mark_ns: time of marking by the clock, by enum gca_mark_mode
+ * @cpu_ns: processor time of it
  * @self_scans: stacks scanned by their own threads
  * @assists: by how long they kept their threads; under assist_lock
  * @sweep_ns: time of gca_sweep_finish()
@@ -563,12 +572,11 @@ struct gca_totals {
 	u64 cycles, forced, voided, last_void;
 	u64 live;
 	atomic64_t allocated, freed;
-	u64 limited;
 	struct gca_hist stop;
 	u64 stop_ns_last;
 	u64 begin_stop_ns, marking_ns, end_stop_ns;
 	u64 postponed, restarts, hold_ns_max, hold_ns_total;
-	atomic64_t mark_ns[GCA_NR_MARK_MODES];
+	atomic64_t mark_ns[GCA_NR_MARK_MODES], cpu_ns[GCA_NR_MARK_MODES];
 	struct gca_hist assists;
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
@@ -587,7 +595,7 @@ struct gca_totals {
  * @nr_chunks: @size in chunks
  * @nr_layouts: release-stored after the layout
  * @layout_room: entries in @layout
- * @knob: set by gca_config_set(); @knob.debug between cycles only
+ * @knob: set by gca_config_set(), not within a step of a cycle
  * @control: the control page; its only writer is the core
  * @metadata: bytes got by gca_meta_zalloc(), under @metadata_lock
  * @metadata_lock: see there
@@ -610,6 +618,7 @@ struct gca_totals {
  *	gca_arena_init(), if there will be workers
  * @interrupted: the running cycle's conductor has left it, and somebody is to finish it
  * @marks_dirty: a void cycle's marks have not been cleared yet
+ * @checks: the running cycle began as one with checkmark, see gca_checks()
  * @deadline: of the running cycle, by gca_port_now(): its age limit
  * @stop_wait: how long the first attempt at a stop may take; set by the port
  * @work: enum gca_work; what gca_port_run_workers() has them do
@@ -618,6 +627,7 @@ struct gca_totals {
  * @crew: workers that come, at most, likewise
  * @marks_idle: may workers mark in mode idle?
  * @stop_began: by gca_port_now()
+ * @stop_cpu: processor time of collecting, as all were held
  * @marking_began: by gca_port_now()
  * @live_at_begin: @heap_live at the begin stop
  * @void_run: void cycles in a row
@@ -653,7 +663,7 @@ struct gca_totals {
  * @pace_lock: protects the next eleven; under it @heap_goal, @heap_trigger and what
  *	gca_sweep_pace() sets are written
  * @limiter: see limiter.h; @limiter.limiting is also read without
- * @limiter_gc: time of collecting that it knows of
+ * @limiter_gc: processor time of collecting that it knows of
  * @limiter_cpu: likewise of gca_port_cpu()
  * @pacer: see pacer.h.  @pacer.marking is written in stops only, and read in operations
  * @pace_began: by gca_port_now(): the program has run since, while the cycle marks
@@ -673,7 +683,8 @@ struct gca_totals {
  *	one that was asked for
  * @has_goal: there is a bound on the heap, by percent or by memory limit
  * @asked: a cycle is to begin as soon as possible; no one waits for it
- * @ended: when the last cycle ended, by gca_port_now(); 0: none has
+ * @tried: when somebody last set out to have a cycle, by gca_port_now()
+ * @ended: when the last cycle ended, likewise; 0: none has
  * @live_at_end: @heap_live then
  * @sweep_live: @heap_live as the next three were set, see gca_sweep_pace()
  * @sweep_spans: @unswept then
@@ -725,13 +736,14 @@ struct gca_arena {
 	bool concurrent;
 	bool interrupted;
 	bool marks_dirty;
+	bool checks;
 	u64 deadline;
 	u64 stop_wait;
 	u32 work;
 	struct gca_modes modes;
 	u32 processors, crew;
 	bool marks_idle;
-	u64 stop_began, marking_began;
+	u64 stop_began, stop_cpu, marking_began;
 	u64 live_at_begin;
 	u32 void_run;
 
@@ -771,7 +783,7 @@ struct gca_arena {
 	u32 nr_payees;
 	u64 heap_goal, heap_trigger, heap_peak;
 	bool has_goal, asked;
-	u64 ended, live_at_end;
+	u64 tried, ended, live_at_end;
 	u64 sweep_live, sweep_spans, sweep_room;
 	u32 sweep_class;
 	struct gca_totals totals;
@@ -835,6 +847,7 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @goes_on: with GCA_UNTIL_MARKING: the caller goes on with the cycle at once, so it is paced
  * @stopped: mark in a stop, whatever gca_arena.concurrent says
  * @alone: lent, and nothing else can mark: it need not be atomic
+ * @blind: the caller cannot read the owner's memory: without checkmark
  * @lazy: stacks are left to be captured before resume, where the order ends with the
  *	world running and marking not done: the port sees to it that each thread
  *	calls gca_roots_self() before it executes another user instruction
@@ -849,6 +862,7 @@ struct gca_order {
 	bool goes_on;
 	bool stopped;
 	bool alone;
+	bool blind;
 	bool lazy;
 	bool sweep_stopped;
 	u64 timeout_ns;
@@ -858,6 +872,13 @@ int gca_cycle_run(struct gca_arena *a, const struct gca_order *o);
 int gca_collect(struct gca_arena *a, const struct gca_order *o);
 void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
 void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, bool forced);
+
+/** gca_checks() - is the running cycle, or without one the next, to be one with checkmark? */
+static inline bool gca_checks(const struct gca_arena *a)
+{
+	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF ?
+	       READ_ONCE(a->knob.debug) & GCARENA_DEBUG_CHECKMARK : READ_ONCE(a->checks);
+}
 
 /* hist.c */
 void gca_hist_add(struct gca_hist *h, u64 ns);
@@ -870,6 +891,7 @@ void gca_config_set(struct gca_arena *a, const struct gcarena_config *c);
 /* pace.c */
 bool gca_cycle_wanted(struct gca_arena *a);
 u64 gca_cycle_due(struct gca_arena *a);
+void gca_cycle_ask(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 void gca_pace_read(struct gca_arena *a, struct gcarena_stats *s);
 

@@ -125,7 +125,13 @@ static int cycle_clear(struct gca_arena *a)
 	return 0;
 }
 
-static int cycle_prepare(struct gca_arena *a)
+/* With checkmark, and by somebody who can read what it reads? */
+static bool checks(struct gca_arena *a, const struct gca_order *o)
+{
+	return !o->blind && gca_checks(a);
+}
+
+static int cycle_prepare(struct gca_arena *a, const struct gca_order *o)
 {
 	int err = gca_sweep_finish(a);
 
@@ -134,7 +140,7 @@ static int cycle_prepare(struct gca_arena *a)
 	if (err)
 		return err;
 	err = gca_roots_prepare(a);
-	if (!err && a->knob.debug & GCARENA_DEBUG_CHECKMARK)
+	if (!err && checks(a, o))
 		err = gca_check_prepare(a);
 	return err;
 }
@@ -142,15 +148,15 @@ static int cycle_prepare(struct gca_arena *a)
 #define BEGIN_TRIES	8
 
 /* Return: 0 with the world stopped and phase mark, or an error with it running. */
-static int cycle_begin(struct gca_arena *a, bool once)
+static int cycle_begin(struct gca_arena *a, const struct gca_order *o)
 {
 	unsigned int tries;
 	int err;
 
 	for (tries = 0; tries < BEGIN_TRIES; tries++) {
-		err = cycle_prepare(a);
+		err = cycle_prepare(a, o);
 		if (!err)
-			err = gca_stop_world(a, once);
+			err = gca_stop_world(a, o->once);
 		if (err)
 			return err;
 		err = gca_roots_begin(a);
@@ -164,6 +170,7 @@ static int cycle_begin(struct gca_arena *a, bool once)
 	WARN_ON_ONCE(atomic64_read(&a->unswept));
 	WRITE_ONCE(a->void_reason, GCARENA_VOID_NONE);
 	WRITE_ONCE(a->asked, false);
+	WRITE_ONCE(a->checks, checks(a, o));
 	atomic64_set(&a->cycle_marked, 0);
 	gca_pace_reset(a);
 	WRITE_ONCE(a->live_at_begin, atomic64_read(&a->heap_live));
@@ -218,8 +225,8 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 {
 	bool later = o->until == GCA_UNTIL_MARKING, lazy = o->lazy && fresh, ok = true;
 	enum gca_work work = GCA_WORK_MARK;
+	struct gca_meter meter = gca_meter_begin();
 	bool marks = fresh || !later;
-	u64 began = gca_port_now();
 	struct gca_worker w;
 
 	if (later || concurrent(a, o))
@@ -246,8 +253,7 @@ static void mark_stopped(struct gca_arena *a, const struct gca_order *o, bool fr
 	if (ok && fresh && work == GCA_WORK_ROOTS && (!later || o->goes_on))
 		gca_pace_begin(a);
 	if (o->lent)
-		atomic64_add(gca_port_now() - began - w.waited_ns,
-			     &a->totals.mark_ns[GCA_MARK_COLLECT]);
+		gca_meter_end(a, &meter, GCA_MARK_COLLECT, w.waited_ns);
 }
 
 /*
@@ -280,14 +286,14 @@ static void ended(struct gca_arena *a, bool forced)
 #define PEAK_DECAY	16	/* a peak is forgotten in some tens of cycles */
 
 /* Inside the stop, marking complete. */
-static void cycle_end(struct gca_arena *a, bool forced, bool ran)
+static void cycle_end(struct gca_arena *a, const struct gca_order *o, bool ran)
 {
 	u64 marked = atomic64_read(&a->cycle_marked), born;
 	struct gca_mutator *m;
 	u32 i;
 
 	set_phase(a, GCARENA_PHASE_TERMINATION);
-	if (a->knob.debug & GCARENA_DEBUG_CHECKMARK)
+	if (checks(a, o))
 		gca_check_run(a, ran);
 
 	gca_pace_end(a, true);
@@ -297,7 +303,7 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 		for (i = 1; i < m->nr_slots; i++)
 			m->twin[i].charged = 0;
 	WRITE_ONCE(a->totals.live, marked);
-	WRITE_ONCE(a->heap_peak, forced ? 0 :
+	WRITE_ONCE(a->heap_peak, o->forced ? 0 :
 		   max(a->live_at_begin, a->heap_peak - a->heap_peak / PEAK_DECAY));
 	atomic64_set(&a->heap_live, marked + born);
 	a->void_run = 0;
@@ -305,7 +311,7 @@ static void cycle_end(struct gca_arena *a, bool forced, bool ran)
 	atomic64_set(&a->unswept, atomic64_read(&a->nr_spans));
 	WRITE_ONCE(a->sweepgen, a->sweepgen + 1);
 	gca_central_rotate(a);
-	ended(a, forced);
+	ended(a, o->forced);
 	gca_port_trace(a, GCA_TRACE_CYCLE_END, a->totals.cycles, marked);
 }
 
@@ -390,9 +396,9 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	int err;
 
 	if (fresh) {
-		err = cycle_begin(a, o->once);
+		err = cycle_begin(a, o);
 	} else {
-		err = a->knob.debug & GCARENA_DEBUG_CHECKMARK ? gca_check_prepare(a) : 0;
+		err = checks(a, o) ? gca_check_prepare(a) : 0;
 		if (!err)
 			err = gca_stop_world(a, false);
 		if (err == -ETIMEDOUT) {
@@ -410,7 +416,7 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	if (READ_ONCE(a->void_reason))
 		cycle_undo(a, o->forced);
 	else if (ends)
-		cycle_end(a, o->forced, !fresh);
+		cycle_end(a, o, !fresh);
 	else if (!fresh && o->until != GCA_UNTIL_MARKING)
 		WRITE_ONCE(a->totals.restarts, a->totals.restarts + 1);
 	if (o->sweep_stopped && o->until == GCA_UNTIL_SWEPT && !READ_ONCE(a->void_reason))
@@ -566,7 +572,7 @@ static bool at_once(struct gca_arena *a, const struct gca_order *o)
 {
 	if (o->lent || o->until == GCA_UNTIL_MARKING)
 		return o->lent;
-	if (a->knob.debug & GCARENA_DEBUG_CHECKMARK && READ_ONCE(a->totals.cycles) % 2)
+	if (checks(a, o) && READ_ONCE(a->totals.cycles) % 2)
 		return true;
 	return !concurrent(a, o) && !gca_port_looks(a);
 }
@@ -584,6 +590,7 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o)
 	struct gca_order first = *o, whole = *o;
 	int err = 0;
 
+	WRITE_ONCE(a->tried, gca_port_now());
 	set_deadline(a, o);
 	if (a->phase != GCARENA_PHASE_OFF) {
 		if (o->until == GCA_UNTIL_SWEPT)

@@ -48,9 +48,12 @@ void gca_start_world(struct gca_arena *a);
 void gca_knobs_init(struct gca_arena *a, u32 debug);
 
 /* pace.c */
+struct gca_meter gca_meter_begin(void);
+void gca_meter_end(struct gca_arena *a, const struct gca_meter *from, unsigned int mode, u64 waited);
 u64 gca_pace_work(struct gca_arena *a);
 void gca_pace_look(struct gca_arena *a);
-void gca_pace_stop(struct gca_arena *a, u64 ns);
+u64 gca_pace_cpu(struct gca_arena *a);
+void gca_pace_stop(struct gca_arena *a, u64 ns, u64 collecting);
 void gca_pace_reset(struct gca_arena *a);
 void gca_pace_begin(struct gca_arena *a);
 void gca_pace_end(struct gca_arena *a, bool learn);

@@ -78,7 +78,7 @@ int gca_config_check(struct gca_arena *a, struct gcarena_config *c)
  * @a: arena
  * @c: what that has made of it
  *
- * Not within a cycle: a debug switch holds for a whole one.
+ * Not within a step of a cycle.  A cycle under way is one with checkmark, or is not, to its end.
  */
 void gca_config_set(struct gca_arena *a, const struct gcarena_config *c)
 {
@@ -88,6 +88,7 @@ void gca_config_set(struct gca_arena *a, const struct gcarena_config *c)
 	if (!c->mask)
 		return;
 	for (i = 0; i < GCA_NR_KNOBS; i++)
-		WRITE_ONCE(*gca_knob_value(&a->knob, i), *gca_knob_value(&copy.knob, i));
+		if (c->mask >> i & 1)
+			WRITE_ONCE(*gca_knob_value(&a->knob, i), *gca_knob_value(&copy.knob, i));
 	gca_pace(a);
 }

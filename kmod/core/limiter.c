@@ -17,6 +17,13 @@
 
 #define TIME_MAX	(1ULL << 56)	/* ns: two years */
 
+static void set_limiting(struct gca_limiter *l, bool limiting)
+{
+	if (limiting && !l->limiting)
+		WRITE_ONCE(l->times, l->times + 1);
+	WRITE_ONCE(l->limiting, limiting);
+}
+
 static void accumulate(struct gca_limiter *l, u64 in, u64 out)
 {
 	u64 change;
@@ -25,15 +32,15 @@ static void accumulate(struct gca_limiter *l, u64 in, u64 out)
 		change = in - out;
 		if (change < l->capacity - l->fill) {
 			l->fill += change;
-			WRITE_ONCE(l->limiting, false);
+			set_limiting(l, false);
 			return;
 		}
 		l->overflow += change - (l->capacity - l->fill);
 		l->fill = l->capacity;
-		WRITE_ONCE(l->limiting, true);
+		set_limiting(l, true);
 	} else if (in < out) {
 		l->fill -= min(out - in, l->fill);
-		WRITE_ONCE(l->limiting, false);
+		set_limiting(l, false);
 	}
 }
 
@@ -41,36 +48,32 @@ static void accumulate(struct gca_limiter *l, u64 in, u64 out)
 void gca_limiter_resize(struct gca_limiter *l, u64 cpus_milli)
 {
 	l->capacity = max(cpus_milli, 1ULL) * 1000000;
-	if (l->fill >= l->capacity) {
-		l->fill = l->capacity;
-		WRITE_ONCE(l->limiting, true);
-	} else {
-		WRITE_ONCE(l->limiting, false);
-	}
+	l->fill = min(l->fill, l->capacity);
+	set_limiting(l, l->fill == l->capacity);
 }
 
-/** gca_limiter_due() - is it time for an update? */
-bool gca_limiter_due(const struct gca_limiter *l, u64 now)
+/** gca_limiter_due() - is it time for an update, and the caller's to make it?  Needs no lock */
+bool gca_limiter_due(struct gca_limiter *l, u64 now)
 {
-	return now - READ_ONCE(l->last) > GCA_LIMITER_EVERY;
+	u64 last = READ_ONCE(l->last);
+
+	return now > last && now - last > GCA_LIMITER_EVERY && cmpxchg(&l->last, last, now) == last;
 }
 
 /**
  * gca_limiter_update() - what has been done since the last update
  * @l: limiter
- * @now: ns
  * @gc: processor time of collecting, ns
  * @program: of the program
  * @percent: share that is allowed to collecting, 1 .. 100; 100: any
  */
-void gca_limiter_update(struct gca_limiter *l, u64 now, u64 gc, u64 program, u32 percent)
+void gca_limiter_update(struct gca_limiter *l, u64 gc, u64 program, u32 percent)
 {
-	WRITE_ONCE(l->last, now);
 	gc = min(gc, TIME_MAX);
 	program = min(program, TIME_MAX);
 	if (percent >= 100) {
 		l->fill = 0;
-		WRITE_ONCE(l->limiting, false);
+		set_limiting(l, false);
 		return;
 	}
 	/* So that both are equal when the share is just what is allowed. */

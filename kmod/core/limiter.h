@@ -17,16 +17,17 @@
  * @fill: what collecting has had beyond its share
  * @overflow: what did not fit in
  * @last: time of the last update
+ * @times: how often it began to limit
  * @limiting: the bucket is full: threads need not pay for what they allocate
  */
 struct gca_limiter {
-	u64 capacity, fill, overflow, last;
+	u64 capacity, fill, overflow, last, times;
 	bool limiting;
 };
 
 void gca_limiter_resize(struct gca_limiter *l, u64 cpus_milli);
-bool gca_limiter_due(const struct gca_limiter *l, u64 now);
-void gca_limiter_update(struct gca_limiter *l, u64 now, u64 gc, u64 program, u32 percent);
+bool gca_limiter_due(struct gca_limiter *l, u64 now);
+void gca_limiter_update(struct gca_limiter *l, u64 gc, u64 program, u32 percent);
 void gca_limiter_charge(struct gca_limiter *l, u64 ns);
 
 #endif /* GCA_LIMITER_H */

@@ -611,7 +611,7 @@ void gca_grey_block(struct gca_worker *w, const u64 *word, unsigned int n)
 
 enum gca_batch gca_mark_batch(struct gca_worker *w)
 {
-	if (unlikely(w->arena->knob.debug & GCARENA_DEBUG_MISS))
+	if (unlikely(READ_ONCE(w->arena->knob.debug) & GCARENA_DEBUG_MISS))
 		return batch_of_misses(w);
 	if (w->cur)
 		return batch_big(w);

@@ -52,6 +52,9 @@ static void publish(struct gca_arena *a)
 	/* With the world stopped for marking a cycle ends where it begins. */
 	if (a->concurrent)
 		trigger = gca_pacer_trigger(p);
+	/* A memory limit says where a cycle should end, but not that void ones should follow close. */
+	if (trigger != U64_MAX)
+		trigger = max(trigger, p->floor);
 	/* Nothing asks for a cycle, so there is no goal; to give back memory there is. */
 	if (goal == U64_MAX)
 		goal = p->marked;
@@ -106,58 +109,73 @@ void gca_pace_look(struct gca_arena *a)
 	gca_spin_unlock(&a->pace_lock);
 }
 
-/* Time of all marking so far, and of sweeping that nobody else had to do. */
-static u64 collecting_ns(struct gca_arena *a)
+/* gca_meter_begin() - the calling thread begins to mark */
+struct gca_meter gca_meter_begin(void)
+{
+	return (struct gca_meter){ .clock = gca_port_now(), .cpu = gca_port_cpu_self() };
+}
+
+/* gca_meter_end() - it has, in @mode, and was asleep for @waited ns of the time */
+void gca_meter_end(struct gca_arena *a, const struct gca_meter *from, unsigned int mode, u64 waited)
+{
+	u64 clock = gca_port_now() - from->clock, cpu = gca_port_cpu_self() - from->cpu;
+
+	clock -= min(clock, waited);
+	atomic64_add(clock, &a->totals.mark_ns[mode]);
+	atomic64_add(min(clock, cpu), &a->totals.cpu_ns[mode]);
+}
+
+/* gca_pace_cpu() - processor time of all marking so far, but what was idle anyway */
+u64 gca_pace_cpu(struct gca_arena *a)
 {
 	u64 sum = 0;
 	unsigned int i;
 
 	for (i = 0; i < GCA_NR_MARK_MODES; i++)
 		if (i != GCA_MARK_IDLE)
-			sum += atomic64_read(&a->totals.mark_ns[i]);
+			sum += atomic64_read(&a->totals.cpu_ns[i]);
 	return sum;
 }
 
-/* Under pace_lock. */
-static void limit(struct gca_arena *a, u64 now)
+/* Tell the limiter what has been done since it was last told. */
+static void limit(struct gca_arena *a)
 {
-	u64 gc = collecting_ns(a), cpu = gca_port_cpu(a);
-	u64 idle = atomic64_read(&a->totals.mark_ns[GCA_MARK_IDLE]);
-	bool was = a->limiter.limiting;
-	u64 more_gc, more_cpu;
+	/* In this order: what is collecting's is in the sum.  With no lock: it walks threads. */
+	u64 gc = gca_pace_cpu(a), idle = atomic64_read(&a->totals.cpu_ns[GCA_MARK_IDLE]);
+	u64 cpu = gca_port_cpu(a), more_gc, more_cpu;
 
 	cpu -= min(cpu, idle);
+	gca_spin_lock(&a->pace_lock);
 	more_gc = gc - min(gc, a->limiter_gc);
 	more_cpu = cpu - min(cpu, a->limiter_cpu);
-	a->limiter_gc = gc;
-	a->limiter_cpu = max(cpu, a->limiter_cpu);
-	gca_limiter_update(&a->limiter, now, more_gc, more_cpu - min(more_cpu, more_gc),
+	a->limiter_gc += more_gc;
+	a->limiter_cpu += more_cpu;
+	gca_limiter_update(&a->limiter, more_gc, more_cpu - min(more_cpu, more_gc),
 			   READ_ONCE(a->knob.cpu_percent));
-	if (a->limiter.limiting && !was)
-		WRITE_ONCE(a->totals.limited, a->totals.limited + 1);
+	gca_spin_unlock(&a->pace_lock);
 }
 
 /* gca_pace_limited() - need threads not pay, because collecting has had more than its share? */
 bool gca_pace_limited(struct gca_arena *a)
 {
-	u64 now = gca_port_now();
-
-	if (gca_limiter_due(&a->limiter, now)) {
-		gca_spin_lock(&a->pace_lock);
-		if (gca_limiter_due(&a->limiter, now))
-			limit(a, now);
-		gca_spin_unlock(&a->pace_lock);
-	}
+	if (gca_limiter_due(&a->limiter, gca_port_now()))
+		limit(a);
 	return READ_ONCE(a->limiter.limiting);
 }
 
-/* gca_pace_stop() - a stop of @ns has ended: no processor was the program's */
-void gca_pace_stop(struct gca_arena *a, u64 ns)
+/*
+ * gca_pace_stop() - a stop of @ns ends: no processor was the program's
+ *
+ * But for @collecting ns, which are counted where they have been used.
+ */
+void gca_pace_stop(struct gca_arena *a, u64 ns, u64 collecting)
 {
+	u64 all = gca_mul_div(ns, gca_cpus_milli(a), 1000);
+
 	if (READ_ONCE(a->knob.cpu_percent) >= 100)
 		return;
 	gca_spin_lock(&a->pace_lock);
-	gca_limiter_charge(&a->limiter, gca_mul_div(ns, gca_cpus_milli(a), 1000));
+	gca_limiter_charge(&a->limiter, all - min(all, collecting));
 	gca_spin_unlock(&a->pace_lock);
 }
 
@@ -271,24 +289,29 @@ struct gca_price gca_pace_price(struct gca_arena *a)
 	return price;
 }
 
-#define NO_NEWS	8	/* times in a period it is looked whether there is anything new */
+#define NO_NEWS		8		/* times in a period it is looked whether there is anything new */
+#define TRY_AGAIN	1000000000ULL	/* after a cycle that could not be had, ns */
 
 /**
  * gca_cycle_due() - when is the next cycle due, whatever has been allocated?
  * @a: arena
  *
- * Go's forcegcperiod, but that there must be something new.  Return: in so many ns, or
- * look again then; U64_MAX: not while this is so.
+ * Go's forcegcperiod, but that there must be something new; not without a percentage.  Return: in
+ * so many ns, or look again then; U64_MAX: not while this is so.
  */
 u64 gca_cycle_due(struct gca_arena *a)
 {
-	u64 period = READ_ONCE(a->knob.period_ms) * 1000000, ended = READ_ONCE(a->ended), now;
+	u64 period = READ_ONCE(a->knob.period_ms) * 1000000, ended = READ_ONCE(a->ended);
+	u64 tried = READ_ONCE(a->tried), due = ended + period, now;
 
-	if (!period || !ended || READ_ONCE(a->phase) != GCARENA_PHASE_OFF)
+	if (!period || !ended || !READ_ONCE(a->knob.percent) ||
+	    READ_ONCE(a->phase) != GCARENA_PHASE_OFF)
 		return U64_MAX;
 	now = gca_port_now();
-	if (now < ended + period)
-		return ended + period - now;
+	if (tried > ended)
+		due = max(due, tried + TRY_AGAIN);
+	if (now < due)
+		return due - now;
 	if ((u64)atomic64_read(&a->heap_live) == READ_ONCE(a->live_at_end))
 		return period / NO_NEWS;
 	return 0;
@@ -306,4 +329,17 @@ bool gca_cycle_wanted(struct gca_arena *a)
 	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->knob.heap_min)))
 		return true;
 	return READ_ONCE(a->interrupted);
+}
+
+/**
+ * gca_cycle_ask() - have a cycle begin as soon as possible, or after the running one, for nobody
+ * @a: arena
+ *
+ * If nobody is there to run it, the owner is asked to: GCARENA_WANT_COLLECT.
+ */
+void gca_cycle_ask(struct gca_arena *a)
+{
+	WRITE_ONCE(a->asked, true);
+	smp_mb();	/* pairs with the one after who was kicked has noted it: one sees the other */
+	gca_port_kick(a);
 }

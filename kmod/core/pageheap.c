@@ -495,27 +495,26 @@ void gca_inner_reap(struct gca_arena *a)
  * pages in it, only these: one returned in part is none any more.  Cuts need
  * metadata on both sides; a long run may lack it inside, it goes whole then.
  *
- * Return: false if @max is less than the huge page that would be broken.
+ * Return: false if @max is less than the huge page that would be broken, unless @breaks.
  */
 static bool part_to_return(const struct gca_arena *a, const struct gca_span *s, u32 min_pages,
-			   u32 max, u32 *page, u32 *npages)
+			   u32 max, bool breaks, u32 *page, u32 *npages)
 {
 	u32 skew = (a->base >> GCARENA_PAGE_SHIFT) % GCA_HUGE_PAGES;
 	u32 start = s->page, end = start + s->npages;
 	u32 lo = ALIGN(start + skew, GCA_HUGE_PAGES), hi = ALIGN_DOWN(end + skew, GCA_HUGE_PAGES);
 	u32 n = ALIGN_DOWN(max, GCA_HUGE_PAGES);
 
-	if (lo >= hi) {
-		*npages = clamp(max, min_pages, s->npages);
-		*page = end - *npages;
-		return true;
-	}
-	if (!n)
+	if (lo < hi && !n && !breaks)
 		return false;
-	lo -= skew;
-	hi -= skew;
-	if (n < hi - lo)
-		lo = hi - n;
+	if (lo >= hi || !n) {
+		hi = end;
+		lo = end - clamp(max, min_pages, s->npages);
+	} else {
+		lo -= skew;
+		hi -= skew;
+		lo = max(lo, hi - min(n, hi));
+	}
 	if ((lo > start && !has_metadata(a, lo - 1)) || !has_metadata(a, lo) ||
 	    !has_metadata(a, hi - 1) || (hi < end && !has_metadata(a, hi))) {
 		lo = start;
@@ -533,12 +532,13 @@ static bool part_to_return(const struct gca_arena *a, const struct gca_span *s, 
  * @runs: out: addresses
  * @room: entries in @runs
  * @keep_pages: dirty pages that stay
+ * @breaks: even if a huge page must be broken for that
  *
  * Longest first.  Return: runs taken; their pages belong to the caller until
  * gca_pages_put_clean().
  */
 u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run *runs, u32 room,
-			 u32 keep_pages)
+			 u32 keep_pages, bool breaks)
 {
 	struct gca_pageheap *h = &a->heap;
 	u32 n = 0;
@@ -550,7 +550,8 @@ u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run 
 		u32 page, npages;
 
 		if (s->npages < min_pages ||
-		    !part_to_return(a, s, min_pages, h->free_dirty - keep_pages, &page, &npages))
+		    !part_to_return(a, s, min_pages, h->free_dirty - keep_pages, breaks, &page,
+				    &npages))
 			break;
 		s = run_cut(a, s, page, npages);
 		s->state = GCA_SPAN_RETURNING;

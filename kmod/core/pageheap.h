@@ -72,7 +72,7 @@ bool gca_pages_reusable(struct gca_arena *a, u32 npages);
 void gca_pages_free(struct gca_arena *a, struct gca_span *s);
 void gca_inner_reap(struct gca_arena *a);
 u32 gca_pages_take_dirty(struct gca_arena *a, u32 min_pages, struct gcarena_run *runs, u32 room,
-			 u32 keep_pages);
+			 u32 keep_pages, bool breaks);
 void gca_pages_put_clean(struct gca_arena *a, u32 page, u32 npages);
 
 #endif /* GCA_PAGEHEAP_H */

@@ -601,7 +601,7 @@ static bool self_owes(struct gca_mutator *m, u64 epoch)
 static void self_scan(struct gca_mutator *m, u64 epoch)
 {
 	struct gca_arena *a = m->arena;
-	u64 t = gca_port_now();
+	struct gca_meter meter = gca_meter_begin();
 	struct gca_worker w;
 	struct gca_stack s = {};
 	u8 was;
@@ -636,7 +636,7 @@ static void self_scan(struct gca_mutator *m, u64 epoch)
 	atomic64_inc(&a->totals.self_scans);
 out:
 	gca_worker_fini(&w);
-	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[GCA_MARK_SELF]);
+	gca_meter_end(a, &meter, GCA_MARK_SELF, 0);
 }
 
 /**

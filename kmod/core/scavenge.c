@@ -17,7 +17,7 @@
  *
  * With a memory limit what is beyond 95 per cent of it goes (Go's reduceExtraPercent), whatever
  * the heap will need, at once, and while a cycle marks, too: who allocates is told
- * (GCARENA_WANT_SERVE), and the pager woken.
+ * (GCARENA_WANT_SERVE), and the pager woken.  For that huge pages are broken.
  */
 #include "cycle.h"
 #include "pageheap.h"
@@ -55,16 +55,19 @@ static u32 batch_pages(struct gca_arena *a)
 	return clamp_t(u64, goal / 64, GCA_HUGE_PAGES, a->heap.npages);
 }
 
-/* Free pages that are to stay; U32_MAX: just now all. */
-static u32 spare_pages(struct gca_arena *a)
+/* Free pages that are to stay; U32_MAX: just now all.  *@limited: a memory limit wants the rest. */
+static u32 spare_pages(struct gca_arena *a, bool *limited)
 {
 	u32 least = READ_ONCE(a->heap.giving) ? MIN_PAGES : batch_pages(a);
 	u32 dirty = READ_ONCE(a->heap.free_dirty), limit = limit_pages(a), keep;
 
+	*limited = false;
 	if (!gca_pages_has_run(a))
 		return U32_MAX;
-	if (dirty > limit && dirty - limit > MIN_PAGES)
+	if (dirty > limit && dirty - limit > MIN_PAGES) {
+		*limited = true;
 		return limit;
+	}
 	if (READ_ONCE(a->phase) != GCARENA_PHASE_OFF || atomic64_read(&a->unswept) ||
 	    !READ_ONCE(a->totals.cycles))
 		return U32_MAX;
@@ -75,7 +78,9 @@ static u32 spare_pages(struct gca_arena *a)
 /** gca_scavenge_wanted() - is there enough to return that a pager should wake? */
 bool gca_scavenge_wanted(struct gca_arena *a)
 {
-	return spare_pages(a) != U32_MAX;
+	bool limited;
+
+	return spare_pages(a, &limited) != U32_MAX;
 }
 
 /** gca_scavenge_look() - gca_scavenge_wanted(), and the port is told */
@@ -99,12 +104,13 @@ bool gca_scavenge_look(struct gca_arena *a)
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
 {
 	u32 n = 0, keep;
+	bool limited;
 
 	if (!room)
 		return 0;
-	keep = spare_pages(a);
+	keep = spare_pages(a, &limited);
 	if (keep != U32_MAX)
-		n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep);
+		n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep, limited);
 	/* All of the room was used: there may be more. */
 	WRITE_ONCE(a->heap.giving, n == room);
 	return n;

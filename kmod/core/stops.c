@@ -49,6 +49,7 @@ int gca_stop_world(struct gca_arena *a, bool once)
 			return err;
 		wait = min(2 * wait, STOP_WAIT_MAX);
 	}
+	a->stop_cpu = gca_pace_cpu(a);
 	ns = gca_port_now() - a->stop_began;
 	WRITE_ONCE(t->hold_ns_total, t->hold_ns_total + ns);
 	if (ns > t->hold_ns_max)
@@ -58,14 +59,15 @@ int gca_stop_world(struct gca_arena *a, bool once)
 
 void gca_start_world(struct gca_arena *a)
 {
+	u64 ns = gca_port_now() - a->stop_began, cpu = gca_pace_cpu(a);
 	struct gca_totals *t = &a->totals;
-	u64 ns;
 
+	/* Until now: while the last threads are let go the first ones run. */
+	gca_pace_stop(a, ns, cpu - min(cpu, a->stop_cpu));
 	gca_port_start(a);
 	gca_gate_open(a);
 	ns = gca_port_now() - a->stop_began;
 	gca_hist_add(&t->stop, ns);
 	WRITE_ONCE(t->stop_ns_last, ns);
-	gca_pace_stop(a, ns);
 	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
 }

@@ -110,22 +110,23 @@ static bool sweep_slice(struct gca_arena *a, u64 end)
 u64 gca_work_some(struct gca_arena *a, unsigned int mode, u64 ns, u64 budget, bool *did)
 {
 	u32 work = READ_ONCE(a->work);
-	u64 t = gca_port_now();
+	struct gca_meter meter;
 	struct gca_worker w;
 	bool objects;
 
 	/* Not counted in vain: it would look as if there was work. */
 	if (work != GCA_WORK_ROOTS && work != GCA_WORK_MARK)
 		return 0;
+	meter = gca_meter_begin();
 	gca_worker_init(&w, a, false, mode);
-	w.slice_end = t + ns;
+	w.slice_end = meter.clock + ns;
 	w.budget = budget;
 	/* Counted now: the conductor waits for us, unless it has turned away before. */
 	if (READ_ONCE(a->work) == work && gca_roots_mark(&w) && work == GCA_WORK_MARK)
 		gca_drain(&w);
 	objects = w.objects;
 	gca_worker_fini(&w);
-	atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
+	gca_meter_end(a, &meter, mode, 0);
 	if (did)
 		*did = w.done || objects;
 	return w.done;
@@ -173,8 +174,8 @@ bool gca_missed_pending(struct gca_arena *a)
 int gca_missed_scan(struct gca_arena *a, unsigned int mode)
 {
 	struct gca_worker w;
+	struct gca_meter meter = gca_meter_begin();
 	struct gca_wbuf *b;
-	u64 t = gca_port_now();
 	bool ok;
 
 	gca_worker_init(&w, a, false, mode);
@@ -197,6 +198,6 @@ int gca_missed_scan(struct gca_arena *a, unsigned int mode)
 	}
 	gca_worker_fini(&w);
 	if (mode != GCA_MARK_COLLECT)	/* COLLECT's caller counts its whole stop */
-		atomic64_add(gca_port_now() - t, &a->totals.mark_ns[mode]);
+		gca_meter_end(a, &meter, mode, 0);
 	return ok ? 0 : -EINTR;
 }

@@ -272,6 +272,11 @@ u64 gca_port_cpu(struct gca_arena *a)
 	return 0;
 }
 
+u64 gca_port_cpu_self(void)
+{
+	return ktime_get_ns();
+}
+
 void gca_port_return(struct gca_arena *a, bool wanted)
 {
 }

@@ -9,6 +9,7 @@
 #include "group.h"
 #include "lists.h"
 
+#include <fcntl.h>
 #include <regex.h>
 #include <sys/mman.h>
 
@@ -386,24 +387,44 @@ TEST(processor_quota)
 	});
 }
 
+/* A directory that is taken for a group's. */
+static void file(const char *dir, const char *name, const char *text)
+{
+	char path[100];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "w");
+	ASSERT_TRUE(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void remove_dir(const char *dir)
+{
+	static const char *const name[] = { "cpu.max", "memory.events" };
+	char path[100];
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, name[i]);
+		unlink(path);
+	}
+	EXPECT_EQ(rmdir(dir), 0);
+}
+
 /* What its group's file says, wherever that is; and 'max' is as many as there are. */
 TEST(quota_of_a_file)
 {
-	char dir[] = "/tmp/gct_limitsXXXXXX", path[100];
+	char dir[] = "/tmp/gct_limitsXXXXXX";
 	static const struct { const char *text; uint64_t milli; } c[] = {
 		{ "max 100000\n", 0 }, { "50000 100000\n", 500 }, { "350000 100000\n", 3500 },
 		{ "10 1000000\n", 1 }, { "", 0 }, { "nonsense", 0 },
 	};
 
 	ASSERT_TRUE(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/cpu.max", dir);
 	setenv("GCARENA_CGROUP", dir, 1);
 	for (unsigned int i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
-		FILE *f = fopen(path, "w");
-
-		ASSERT_TRUE(f);
-		fputs(c[i].text, f);
-		fclose(f);
+		file(dir, "cpu.max", c[i].text);
 		arena = open_plain();
 		ASSERT_TRUE(arena);
 		EXPECT_EQ(get(GCA_CPUS_MILLI), c[i].milli);
@@ -414,8 +435,99 @@ TEST(quota_of_a_file)
 	ASSERT_TRUE(arena);
 	EXPECT_EQ(get(GCA_CPUS_MILLI), 1234);
 	gca_close(arena);
-	unlink(path);
-	rmdir(dir);
+	remove_dir(dir);
+}
+
+/* A quota that changes is noticed, by each arena; what the program has set since stays. */
+TEST(quota_changes)
+{
+	char dir[] = "/tmp/gct_limitsXXXXXX";
+	struct gca_arena *other, *own;
+	uint64_t milli;
+
+	if (gct_slow() > 1)
+		SKIP("ten seconds: on a stock kernel");
+	ASSERT_TRUE(mkdtemp(dir));
+	file(dir, "cpu.max", "50000 100000\n");
+	setenv("GCARENA_CGROUP", dir, 1);
+	arena = open_plain();
+	other = open_plain();
+	own = open_plain();
+	ASSERT_TRUE(arena && other && own);
+	ASSERT_EQ(gca_set(own, GCA_CPUS_MILLI, 77), 0);
+	file(dir, "cpu.max", "75000 100000\n");
+	do {
+		gct_sleep_ms(100);
+		ASSERT_EQ(gca_get(other, GCA_CPUS_MILLI, &milli), 0);
+	} while (milli != 750 || get(GCA_CPUS_MILLI) != 750);
+	file(dir, "cpu.max", "75000 100000\n");
+	ASSERT_EQ(gca_set(own, GCA_CPUS_MILLI, 77), 0);
+	gca_close(other);
+	other = open_plain();
+	ASSERT_TRUE(other);
+	ASSERT_EQ(gca_get(other, GCA_CPUS_MILLI, &milli), 0);
+	EXPECT_EQ(milli, 750);
+	ASSERT_EQ(gca_get(own, GCA_CPUS_MILLI, &milli), 0);
+	EXPECT_EQ(milli, 77);
+	gca_close(own);
+	gca_close(other);
+	gca_close(arena);
+	remove_dir(dir);
+}
+
+static uint64_t cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* The group that is watched goes: nobody runs in circles for that; and it comes back. */
+TEST(group_goes)
+{
+	uint64_t used;
+
+	if (!group_new(GROUP) || group_write(GROUP, "cpu.max", "50000 100000")) {
+		rmdir(GROUP);
+		SKIP("no cgroup with cpu.max");
+	}
+	setenv("GCARENA_CGROUP", GROUP, 1);
+	arena = open_plain();
+	ASSERT_TRUE(arena);
+	EXPECT_EQ(get(GCA_CPUS_MILLI), 500);
+	ASSERT_EQ(rmdir(GROUP), 0);
+	used = cpu_ms();
+	gct_sleep_ms(500);
+	EXPECT_LT(cpu_ms() - used, 250);
+	ASSERT_TRUE(group_new(GROUP));
+	ASSERT_EQ(group_write(GROUP, "cpu.max", "25000 100000"), 0);
+	while (get(GCA_CPUS_MILLI) != 250)
+		gct_sleep_ms(50);
+	gca_close(arena);
+	ASSERT_EQ(rmdir(GROUP), 0);
+}
+
+/* A daemon closes all that it does not know; the numbers are somebody else's then. */
+TEST(descriptors_are_closed)
+{
+	char dir[] = "/tmp/gct_limitsXXXXXX";
+	int fd[600], n = 0;
+
+	ASSERT_TRUE(mkdtemp(dir));
+	file(dir, "cpu.max", "50000 100000\n");
+	file(dir, "memory.events", "high 0\n");
+	setenv("GCARENA_CGROUP", dir, 1);
+	arena = open_plain();
+	ASSERT_TRUE(arena);
+	ASSERT_EQ(close_range(3, ~0U, 0), 0);
+	while (n < 600 && (fd[n] = open("/dev/null", O_RDWR)) >= 0)
+		n++;
+	gca_close(arena);
+	EXPECT_GE(n, 500);
+	while (n)
+		EXPECT_EQ(close(fd[--n]), 0);
+	remove_dir(dir);
 }
 
 /*

@@ -19,6 +19,14 @@
 
 static bool deaf;	/* sleeps end by themselves, and wake-ups do nothing */
 static atomic_t sleeps;	/* begun */
+static bool nobody;	/* runs cycles */
+static atomic_t kicks;
+
+bool gca_port_kick(struct gca_arena *a)
+{
+	atomic_inc(&kicks);
+	return !nobody;
+}
 
 void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {
@@ -294,6 +302,14 @@ static void test_overdue(void **state)
 	assert_int_equal(atomic64_read(&w->a.unswept), 0);
 	assert_int_equal(w->a.totals.assists.n, 1);
 	assert_true(gca_port_now() - t >= 10000000);
+	/* Each time it looks whether anybody knows; and does not wait for nobody. */
+	assert_true(atomic_read(&kicks) > 1);
+	nobody = true;
+	t = atomic_read(&sleeps);
+	gca_assist(&o[0].m);
+	assert_int_equal(atomic_read(&sleeps), t);
+	assert_int_equal(w->a.totals.assists.n, 1);
+	nobody = false;
 	/* Nor if it has no cycles by itself. */
 	w->a.knob.percent = 0;
 	gca_pace(&w->a);

@@ -20,7 +20,7 @@ static void advance(struct gca_limiter *l, u64 procs, u64 ns, u64 permille, u32 
 	u64 gc = ns * procs / 1000 * permille;
 
 	now += ns;
-	gca_limiter_update(l, now, gc, ns * procs - gc, percent);
+	gca_limiter_update(l, gc, ns * procs - gc, percent);
 }
 
 static void check(const struct gca_limiter *l, u64 fill, u64 overflow, bool limiting)
@@ -39,15 +39,20 @@ static void go_table(struct gca_limiter *l, u64 before)
 	advance(l, PROCS, SECOND, 0, 50);
 	advance(l, PROCS, 3600 * SECOND, 0, 50);
 	check(l, 0, before, false);
+	/* One caller in a while is to update it. */
+	assert_true(gca_limiter_due(l, now));
+	assert_false(gca_limiter_due(l, now));
+	assert_false(gca_limiter_due(l, now - SECOND));
 	assert_false(gca_limiter_due(l, now + 5 * MS));
 	assert_false(gca_limiter_due(l, now + 10 * MS));
 	assert_true(gca_limiter_due(l, now + 10 * MS + 1));
+	assert_false(gca_limiter_due(l, now + 10 * MS + 1));
 	/* A stop: all processors'. */
 	gca_limiter_charge(l, 2001000 * PROCS);
 	check(l, 2001000 * PROCS, before, false);
 	/* Workers alone take a quarter: it flows out, half as fast as the program runs. */
 	now += SECOND;
-	gca_limiter_update(l, now, (l->fill - PROCS) / 2, (l->fill - PROCS) / 2 * 3, 50);
+	gca_limiter_update(l, (l->fill - PROCS) / 2, (l->fill - PROCS) / 2 * 3, 50);
 	check(l, PROCS, before, false);
 	advance(l, PROCS, 3600 * SECOND, 250, 50);
 	check(l, 0, before, false);
@@ -134,11 +139,11 @@ static void test_nonsense(void **state)
 	struct gca_limiter l = {};
 
 	gca_limiter_resize(&l, 1000);
-	gca_limiter_update(&l, 1, U64_MAX, U64_MAX, 50);
+	gca_limiter_update(&l, U64_MAX, U64_MAX, 50);
 	check(&l, 0, 0, false);
-	gca_limiter_update(&l, 2, U64_MAX, 0, 1);
+	gca_limiter_update(&l, U64_MAX, 0, 1);
 	assert_true(l.limiting);
-	gca_limiter_update(&l, 3, 0, U64_MAX, 99);
+	gca_limiter_update(&l, 0, U64_MAX, 99);
 	check(&l, 0, l.overflow, false);
 	gca_limiter_charge(&l, U64_MAX);
 	assert_true(l.limiting);

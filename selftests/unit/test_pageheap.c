@@ -157,13 +157,25 @@ static void do_free(struct world *w, u32 i)
 	}
 }
 
-static void do_take(struct world *w, u32 min_pages, u32 room, u32 keep)
+static u32 first_taken(struct world *w)
+{
+	const struct gca_bins *b = &w->a.heap.dirty;
+	unsigned int f, i;
+
+	if (!b->fl)
+		return 0;
+	f = fls64(b->fl) - 1;
+	i = fls64(b->sl[f]) - 1;
+	return list_first_entry(&b->list[f][i], struct gca_span, link)->npages;
+}
+
+static void do_take(struct world *w, u32 min_pages, u32 room, u32 keep, bool breaks)
 {
 	struct gcarena_run runs[8];
 	u32 n, i, before = w->a.heap.free_dirty;
 	bool whole = false;
 
-	n = gca_pages_take_dirty(&w->a, min_pages, runs, room, keep);
+	n = gca_pages_take_dirty(&w->a, min_pages, runs, room, keep, breaks);
 	assert_true(n <= room);
 	assert_true(!n || before > keep);
 	for (i = 0; i < n; i++) {
@@ -180,6 +192,8 @@ static void do_take(struct world *w, u32 min_pages, u32 room, u32 keep)
 	}
 	/* not more than asked for, but for the last run's least length */
 	assert_true(!n || whole || w->a.heap.free_dirty + min_pages > keep);
+	/* and, where it must be, as much as asked for, if there are runs to be had */
+	assert_true(!breaks || n == room || w->a.heap.free_dirty <= keep || first_taken(w) < min_pages);
 }
 
 static void random_ops(u64 seed, u32 ops, u32 max_log)
@@ -203,7 +217,7 @@ static void random_ops(u64 seed, u32 ops, u32 max_log)
 			do_free(w, world_below(w, nr_live));
 		} else {
 			do_take(w, 1 + world_below(w, 16), world_below(w, 8),
-				world_below(w, npages / 4));
+				world_below(w, npages / 4), world_below(w, 2));
 		}
 		if (i % 16 == 0)
 			check(w);
@@ -213,7 +227,7 @@ static void random_ops(u64 seed, u32 ops, u32 max_log)
 	check(w);
 	/* all of it away and back: the reservation is one clean run again */
 	while (w->a.heap.free_dirty)
-		do_take(w, 1, 8, 0);
+		do_take(w, 1, 8, 0, true);
 	while (nr_live)
 		do_free(w, nr_live - 1);
 	check(w);
@@ -255,7 +269,7 @@ static void give(struct world *w, struct gca_span **one, u32 page, u32 n, bool c
 		pages_free(w, one[i]);
 	if (!clean)
 		return;
-	assert_int_equal(gca_pages_take_dirty(&w->a, n, &run, 1, 0), 1);
+	assert_int_equal(gca_pages_take_dirty(&w->a, n, &run, 1, 0, false), 1);
 	assert_int_equal((run.start - w->a.base) >> GCARENA_PAGE_SHIFT, page);
 	gca_scavenge_done(&w->a, &run, 1);
 }
@@ -327,12 +341,12 @@ static void test_huge_pages(void **state)
 		assert_int_equal(pages_alloc(w, 1, &one[i]), 0);
 	give(w, one, at + 206, 762, false);	/* 50, two huge pages, 200 */
 	at += GCA_HUGE_PAGES;
-	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 762 - 255), 0);
-	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 762 - 300), 1);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 762 - 255, false), 0);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 762 - 300, false), 1);
 	assert_int_equal(run[0].start, page_addr(w, at + 256));
 	assert_int_equal(run[0].len, 2 * MIB);
 	gca_scavenge_done(&w->a, run, 1);
-	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 0), 3);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 0, false), 3);
 	assert_int_equal(run[0].start, page_addr(w, at));
 	assert_int_equal(run[0].len, 2 * MIB);
 	assert_int_equal(run[1].start, page_addr(w, at + 512));
@@ -341,13 +355,23 @@ static void test_huge_pages(void **state)
 	assert_int_equal(run[2].len >> GCARENA_PAGE_SHIFT, 50);
 	gca_scavenge_done(&w->a, run, 3);
 	assert_int_equal(w->a.heap.free_dirty, 0);
-	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 0), 0);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 0, false), 0);
 	/* no huge page in it: just what was asked for, from its end */
 	give(w, one, at + 1024, 40, false);
-	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 25), 1);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 25, false), 1);
 	assert_int_equal(run[0].start, page_addr(w, at + 1024 + 25));
 	assert_int_equal(run[0].len >> GCARENA_PAGE_SHIFT, 15);
 	gca_scavenge_done(&w->a, run, 1);
+	/* one that must be broken: likewise; and if it may be, it still is not for more */
+	give(w, one, at + 2048, 512, false);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 512 + 25 - 20, false), 0);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run, 4, 512 + 25 - 20, true), 1);
+	assert_int_equal(run[0].start, page_addr(w, at + 2048 + 492));
+	assert_int_equal(run[0].len >> GCARENA_PAGE_SHIFT, 20);
+	assert_int_equal(gca_pages_take_dirty(&w->a, 8, run + 1, 3, 492 + 25 - 256, true), 1);
+	assert_int_equal(run[1].start, page_addr(w, at + 2048));
+	assert_int_equal(run[1].len >> GCARENA_PAGE_SHIFT, 256);
+	gca_scavenge_done(&w->a, run, 2);
 	test_free(one);
 	world_close(w);
 }
@@ -375,7 +399,7 @@ static void test_tebibyte(void **state)
 		world_collect(w);
 		assert_int_equal(w->a.heap.inuse, 0);
 		if (i == 1) {
-			n = gca_pages_take_dirty(&w->a, 1, run, 4, 0);
+			n = gca_pages_take_dirty(&w->a, 1, run, 4, 0, false);
 			assert_int_equal(n, 1);
 			assert_int_equal(run[0].len, 1ULL << 40);
 			gca_scavenge_done(&w->a, run, n);
@@ -421,7 +445,7 @@ static void test_no_linear_search(void **state)
 		assert_int_equal(pages_alloc(w, 17, &s), 0);
 		assert_true(s->page > keep[2 * N - 1]->page);
 		gca_pages_free(&w->a, s);
-		assert_int_equal(gca_pages_take_dirty(&w->a, 17, &run, 1, 0), 1);
+		assert_int_equal(gca_pages_take_dirty(&w->a, 17, &run, 1, 0, false), 1);
 		gca_scavenge_done(&w->a, &run, 1);
 	}
 	assert_true(cpu_ns() - t < 4000000000ULL);

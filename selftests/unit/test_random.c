@@ -149,7 +149,7 @@ static void scavenge(struct program *p)
 	u32 n, i;
 
 	n = gca_pages_take_dirty(&p->w->a, 1 + world_below(p->w, 8), run, world_below(p->w, 16),
-				 world_below(p->w, 200));
+				 world_below(p->w, 200), world_below(p->w, 2));
 	for (i = 0; i < n; i++)
 		madvise((void *)run[i].start, run[i].len, MADV_DONTNEED);
 	gca_scavenge_done(&p->w->a, run, n);

@@ -278,9 +278,7 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 		order.until = GCA_UNTIL_MARKED;
 	call = gca_call_begin();
 	if (req->flags & GCARENA_COLLECT_ASYNC) {
-		/* Or the next call that answers says GCARENA_WANT_COLLECT. */
-		WRITE_ONCE(p->arena.asked, true);
-		gca_port_kick(&p->arena);
+		gca_cycle_ask(&p->arena);
 	} else {
 		err = gca_request(p, &order, req);
 		req->result = req->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
@@ -296,24 +294,24 @@ static int process_config(struct gca_space *space, struct gcarena_config *req)
 	struct gca_call call = gca_call_begin();
 	int err;
 
-	/* Not within a cycle: a debug switch holds for a whole one. */
 	pthread_mutex_lock(&p->cycle_lock);
 	err = gca_config_check(&p->arena, req);
 	if (!err)
 		gca_config_set(&p->arena, req);
 	pthread_mutex_unlock(&p->cycle_lock);
-	gca_call_end(call);
 	if (!err)
 		gca_coordinator_look(p);
+	gca_call_end(call);
 	return err;
 }
 
 static bool process_knob(unsigned int i, struct gcl_knob *k)
 {
-	const struct gca_knob *from = &gca_knob[i];
+	const struct gca_knob *from;
 
 	if (i >= GCA_NR_KNOBS)
 		return false;
+	from = &gca_knob[i];
 	*k = (struct gcl_knob){
 		.name = from->name,
 		.unit = from->unit,

@@ -67,22 +67,14 @@ static void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
 
 /* ----------------------------------------------------------------------- workers */
 
-static u64 gca_cpu_time(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec;
-}
-
 /* One slice in mode idle: did it cost anybody a processor? */
 static bool gca_slice_idle(struct gca_process *p, struct gca_hand *h)
 {
-	u64 t = gca_port_now(), used = gca_cpu_time(), now;
+	u64 t = gca_port_now(), used = gca_port_cpu_self(), now;
 	bool did = gca_work_slice(&p->arena, GCA_MARK_IDLE, GCA_SLICE_NS);
 
 	now = gca_port_now();
-	used = gca_cpu_time() - used;
+	used = gca_port_cpu_self() - used;
 	if (now - t > used + GCA_LOST) {
 		h->shy = min(max(2 * h->shy, GCA_SHY_MIN), GCA_SHY_MAX);
 		h->shy_until = now + h->shy;
@@ -323,8 +315,11 @@ int gca_port_look(struct gca_arena *a, u32 what)
 /* gca_look_answer() - SERVE begins with @flags.  p->lock is held */
 void gca_look_answer(struct gca_process *p, u32 flags)
 {
-	if (flags & GCARENA_SERVE_LOOKS)
+	if (flags & GCARENA_SERVE_LOOKS && !p->looks) {
 		WRITE_ONCE(p->looks, true);
+		/* From now on cycles have their time. */
+		pthread_cond_signal(&p->wanted);
+	}
 	if (p->look && p->look_given) {
 		p->look_changed = flags & GCARENA_SERVE_CHANGED;
 		p->look = 0;
@@ -387,13 +382,14 @@ static void gca_coordinate_once(struct gca_process *p)
 		o = taken->order;
 	else
 		WRITE_ONCE(p->kicked, false);
+	smp_mb();	/* pairs with the one in gca_cycle_ask() */
 	pthread_mutex_unlock(&p->lock);
 	/* A paced one that somebody else's cycle has made unnecessary is done. */
 	if (o.forced || gca_cycle_wanted(&p->arena)) {
 		ret = gca_collect(&p->arena, &o);
 		reason = ret ? 0 : p->arena.void_reason;
 	}
-	WRITE_ONCE(p->coordinator_ns, gca_cpu_time());
+	WRITE_ONCE(p->coordinator_ns, gca_port_cpu_self());
 	gca_scavenge_look(&p->arena);
 	pthread_mutex_lock(&p->lock);
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
@@ -445,7 +441,8 @@ bool gca_port_kick(struct gca_arena *a)
 	if (READ_ONCE(p->kicked))
 		return true;
 	pthread_mutex_lock(&p->lock);
-	if (!p->kicked && gca_cycle_wanted(a)) {
+	/* In a cycle, too: then there will be another look after it. */
+	if (!p->kicked) {
 		WRITE_ONCE(p->kicked, true);
 		pthread_cond_signal(&p->wanted);
 	}

@@ -211,13 +211,23 @@ void gca_port_page_forget(void)
 		gca_my_page->n = 0;
 }
 
-GCA_WEAK u64 gca_port_cpu(struct gca_arena *a)
+static u64 gca_clock(clockid_t id)
 {
 	struct timespec t;
 
-	(void)a;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	clock_gettime(id, &t);
 	return (u64)t.tv_sec * 1000000000ULL + (u64)t.tv_nsec;
+}
+
+GCA_WEAK u64 gca_port_cpu(struct gca_arena *a)
+{
+	(void)a;
+	return gca_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+GCA_WEAK u64 gca_port_cpu_self(void)
+{
+	return gca_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 GCA_WEAK void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
@@ -276,10 +286,7 @@ GCA_WEAK int gca_port_unreadable(struct gca_arena *a, u64 addr)
 
 GCA_WEAK u64 gca_port_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000000000ULL + (u64)ts.tv_nsec;
+	return gca_clock(CLOCK_MONOTONIC);
 }
 
 /*
