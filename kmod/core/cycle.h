@@ -49,7 +49,8 @@ void gca_knobs_init(struct gca_arena *a, u32 debug);
 
 /* pace.c */
 struct gca_meter gca_meter_begin(void);
-void gca_meter_end(struct gca_arena *a, const struct gca_meter *from, unsigned int mode, u64 waited);
+void gca_meter_end(struct gca_arena *a, const struct gca_meter *from, unsigned int mode,
+		   u64 waited);
 u64 gca_pace_work(struct gca_arena *a);
 void gca_pace_look(struct gca_arena *a);
 u64 gca_pace_cpu(struct gca_arena *a);

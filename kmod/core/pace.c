@@ -52,7 +52,7 @@ static void publish(struct gca_arena *a)
 	/* With the world stopped for marking a cycle ends where it begins. */
 	if (a->concurrent)
 		trigger = gca_pacer_trigger(p);
-	/* A memory limit says where a cycle should end, but not that void ones should follow close. */
+	/* A memory limit says where a cycle should end, but not that void ones follow close. */
 	if (trigger != U64_MAX)
 		trigger = max(trigger, p->floor);
 	/* Nothing asks for a cycle, so there is no goal; to give back memory there is. */
@@ -289,7 +289,7 @@ struct gca_price gca_pace_price(struct gca_arena *a)
 	return price;
 }
 
-#define NO_NEWS		8		/* times in a period it is looked whether there is anything new */
+#define NO_NEWS		8		/* looks in a period, whether there is anything new */
 #define TRY_AGAIN	1000000000ULL	/* after a cycle that could not be had, ns */
 
 /**
@@ -340,6 +340,6 @@ bool gca_cycle_wanted(struct gca_arena *a)
 void gca_cycle_ask(struct gca_arena *a)
 {
 	WRITE_ONCE(a->asked, true);
-	smp_mb();	/* pairs with the one after who was kicked has noted it: one sees the other */
+	smp_mb();	/* pairs with the one after a kick has been taken: one sees the other */
 	gca_port_kick(a);
 }

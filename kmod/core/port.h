@@ -240,7 +240,7 @@ bool gca_port_kick(struct gca_arena *a);
 /** gca_port_cpu() - processor time so far of the owner's threads, and of all who mark for it, ns */
 u64 gca_port_cpu(struct gca_arena *a);
 
-/** gca_port_cpu_self() - what differs between two of it is the calling thread's processor time, ns */
+/** gca_port_cpu_self() - processor time of the calling thread, from some time on, ns */
 u64 gca_port_cpu_self(void);
 
 /** gca_port_return() - gca_scavenge_wanted(): have the library return pages, if that is news */

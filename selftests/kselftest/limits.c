@@ -19,15 +19,8 @@
 #define LIVE	((uint64_t)THREADS * LISTS * NODES * 64)
 #define MIB	(1ULL << 20)
 
-struct wide {
-	struct node node;
-	uint64_t filler[6];
-};
-
 static struct gca_arena *arena;
-static const struct gca_layout *layout;
-static int running;
-static uint64_t rounds;
+static struct keeper keeper = { .lists = LISTS, .nodes = NODES };
 
 static uint64_t get(enum gca_knob knob)
 {
@@ -52,21 +45,7 @@ static void stats(struct gca_stats *s)
 
 static void *busy(void *arg)
 {
-	struct gca_mutator *m = attach(arena);
-	uint64_t serial = (uint64_t)(uintptr_t)arg << 40, n = 0;
-	struct node **keep = gca_alloc_conservative(m, LISTS * sizeof(*keep));
-
-	ASSERT_TRUE(keep);
-	for (; __atomic_load_n(&running, __ATOMIC_RELAXED); n++) {
-		struct node **slot = &keep[n % LISTS];
-
-		if (n >= LISTS)
-			check_list(*slot, serial + n - LISTS, NODES);
-		gca_store(m, slot, list_of(m, layout, serial + n, NODES));
-		__atomic_fetch_add(&rounds, 1, __ATOMIC_RELAXED);
-	}
-	gca_keep_alive(keep);
-	gca_detach(m);
+	keep_lists(&keeper, (uintptr_t)arg);
 	return NULL;
 }
 
@@ -75,21 +54,22 @@ static pthread_t thread[THREADS];
 static void open_limited(enum gca_stop stop, const char *debug)
 {
 	arena = open_engine(stop, debug, 0);
-	layout = gca_layout_of(arena, struct wide, node.next);
-	ASSERT_TRUE(layout);
+	keeper.arena = arena;
+	keeper.layout = gca_layout_of(arena, struct wide, node.next);
+	ASSERT_TRUE(keeper.layout);
 }
 
 static void start(void)
 {
-	running = 1;
-	rounds = 0;
+	keeper.running = 1;
+	keeper.rounds = 0;
 	for (int i = 0; i < THREADS; i++)
 		ASSERT_EQ(pthread_create(&thread[i], NULL, busy, (void *)(uintptr_t)(i + 1)), 0);
 }
 
 static void end(void)
 {
-	__atomic_store_n(&running, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&keeper.running, 0, __ATOMIC_RELAXED);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
 }
@@ -97,9 +77,9 @@ static void end(void)
 /* Until the threads have made @n lists more than there must be for all to be live. */
 static void gets_on(uint64_t n)
 {
-	uint64_t want = __atomic_load_n(&rounds, __ATOMIC_RELAXED) + n;
+	uint64_t want = __atomic_load_n(&keeper.rounds, __ATOMIC_RELAXED) + n;
 
-	while (__atomic_load_n(&rounds, __ATOMIC_RELAXED) < want)
+	while (__atomic_load_n(&keeper.rounds, __ATOMIC_RELAXED) < want)
 		gct_sleep_ms(1);
 }
 

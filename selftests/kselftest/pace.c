@@ -14,40 +14,21 @@
 #define LISTS	512		/* that a thread keeps, each of */
 #define NODES	40		/* 64 bytes */
 
-struct wide {
-	struct node node;
-	uint64_t filler[6];
-};
-
 static struct gca_arena *arena;
-static const struct gca_layout *layout;
-static int running;
+static struct keeper keeper = { .lists = LISTS, .nodes = NODES };
 
 static void open_paced(enum gca_stop stop, const char *debug)
 {
 	arena = open_engine(stop, debug, 0);
-	layout = gca_layout_of(arena, struct wide, node.next);
-	ASSERT_TRUE(layout);
-	running = 1;
+	keeper.arena = arena;
+	keeper.layout = gca_layout_of(arena, struct wide, node.next);
+	ASSERT_TRUE(keeper.layout);
+	keeper.running = 1;
 }
 
-/* Keeps LISTS lists, and makes a new one for the oldest, all the time. */
 static void *greedy(void *arg)
 {
-	struct gca_mutator *m = attach(arena);
-	uint64_t serial = (uint64_t)(uintptr_t)arg << 40, n = 0;
-	struct node **keep = gca_alloc_conservative(m, LISTS * sizeof(*keep));
-
-	ASSERT_TRUE(keep);
-	for (; __atomic_load_n(&running, __ATOMIC_RELAXED); n++) {
-		struct node **slot = &keep[n % LISTS];
-
-		if (n >= LISTS)
-			check_list(*slot, serial + n - LISTS, NODES);
-		gca_store(m, slot, list_of(m, layout, serial + n, NODES));
-	}
-	gca_keep_alive(keep);
-	gca_detach(m);
+	keep_lists(&keeper, (uintptr_t)arg);
 	return NULL;
 }
 
@@ -59,7 +40,7 @@ static void start(pthread_t *t, int n)
 
 static void end(pthread_t *t, int n)
 {
-	__atomic_store_n(&running, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&keeper.running, 0, __ATOMIC_RELAXED);
 	for (int i = 0; i < n; i++)
 		pthread_join(t[i], NULL);
 }
