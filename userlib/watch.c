@@ -245,8 +245,9 @@ static void set_quota(struct gca_arena *a, void *arg)
 
 	(void)arg;
 	/* Only if it is another one: the program may have set something else since. */
-	if (!watch.own_cpus && milli != a->quota && !gca_set(a, GCA_CPUS_MILLI, milli))
-		a->quota = milli;
+	if (!watch.own_cpus && milli != __atomic_load_n(&a->quota, __ATOMIC_RELAXED) &&
+	    !gca_set(a, GCA_CPUS_MILLI, milli))
+		__atomic_store_n(&a->quota, milli, __ATOMIC_RELAXED);
 }
 
 static void collect(struct gca_arena *a, void *arg)

@@ -433,8 +433,6 @@ TEST(quota_changes)
 	struct gca_arena *other, *own;
 	uint64_t milli;
 
-	if (gct_slow() > 1)
-		SKIP("ten seconds: on a stock kernel");
 	ASSERT_TRUE(mkdtemp(dir));
 	file(dir, "cpu.max", "50000 100000\n");
 	setenv("GCARENA_CGROUP", dir, 1);
