@@ -8,6 +8,9 @@
  * none of the owner's memory: what costs is done by workers (worker.c) and by the
  * pager (serve.c); what the coordinator does itself is counted (coordinator_ns).
  *
+ * A cycle that nobody waits for ends with marking; when there is nothing else to do what it has
+ * left is swept, on idle time.
+ *
  * A cycle holds cycle_lock for its steps only, not while workers mark: threads attach
  * and detach between them.
  *
@@ -165,7 +168,7 @@ void gca_requests_end(struct gca_shell *s)
 /* Everything that this arena wants now. */
 static void gca_coordinate_arena(struct gca_shell *s)
 {
-	struct gca_order paced = { .until = GCA_UNTIL_SWEPT, .lazy = true }, o;
+	struct gca_order paced = { .until = GCA_UNTIL_MARKED, .lazy = true }, o;
 	struct gcarena_stats st;
 	LIST_HEAD(taken);
 	bool run;
@@ -203,16 +206,25 @@ static void gca_coordinate_arena(struct gca_shell *s)
 	}
 }
 
+static bool gca_has_requests(struct gca_shell *s)
+{
+	return !list_empty_careful(&s->requests) ||
+	       (READ_ONCE(s->kicked) && !gca_shell_dying(s));
+}
+
+static bool gca_has_unswept(struct gca_shell *s)
+{
+	return gca_sweep_there(s->a) && !gca_shell_dying(s) && !gca_must_lend(s);
+}
+
 /* An arena with something to do, kept from being freed; or NULL. */
-static struct gca_shell *gca_next_arena(struct gca_process *p)
+static struct gca_shell *gca_next_arena(struct gca_process *p, bool (*has)(struct gca_shell *s))
 {
 	struct gca_shell *s, *found = NULL;
 
 	mutex_lock(&p->lock);
 	list_for_each_entry(s, &p->shells, link) {
-		if ((list_empty_careful(&s->requests) &&
-		     (!READ_ONCE(s->kicked) || gca_shell_dying(s))) ||
-		    !gca_shell_tryget(s))
+		if (!has(s) || !gca_shell_tryget(s))
 			continue;
 		found = s;
 		/* The next time it is another's turn. */
@@ -264,6 +276,25 @@ static long gca_look_round(struct gca_process *p)
 	return due;
 }
 
+/* Return: false if there is nothing to be swept, or nobody who would */
+static bool gca_sweep_round(struct gca_process *p)
+{
+	struct gca_shell *s;
+	struct gcarena_stats st;
+	bool did;
+
+	if (gca_owner_parked(p))
+		return false;
+	s = gca_next_arena(p, gca_has_unswept);
+	if (!s)
+		return false;
+	did = gca_sweep_idle(s->a);
+	gca_stats_take(s, &st);
+	gca_scavenge_look(s->a);
+	gca_shell_put(s);
+	return did;
+}
+
 static int gca_coordinate(void *data)
 {
 	struct gca_process *p = data;
@@ -273,11 +304,15 @@ static int gca_coordinate(void *data)
 	set_freezable();
 	while (!kthread_should_stop()) {
 		due = gca_look_round(p);
+		if (!READ_ONCE(p->wanted) && gca_sweep_round(p)) {
+			try_to_freeze();
+			continue;
+		}
 		wait_event_freezable_timeout(p->coord_wq, kthread_should_stop() ||
 					     READ_ONCE(p->wanted), due);
 		WRITE_ONCE(p->wanted, false);
 		smp_mb();	/* pairs with the one in gca_coordinator_look() */
-		while (!kthread_should_stop() && (s = gca_next_arena(p))) {
+		while (!kthread_should_stop() && (s = gca_next_arena(p, gca_has_requests))) {
 			gca_coordinate_arena(s);
 			gca_shell_put(s);
 		}

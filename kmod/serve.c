@@ -434,10 +434,11 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
 	u32 flags;
-	int ret;
+	long ret;
 
 	for (;;) {
 		u32 kicks = READ_ONCE(s->kicks);
+		u64 due = arg->nr_runs ? gca_scavenge_due(s->a) : U64_MAX;
 
 		if (gca_shell_dying(s))
 			return -ESRCH;
@@ -472,10 +473,13 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			return scanned ? 0 : -EAGAIN;
 		}
 		gca_scan_ready(s, true);
-		ret = wait_event_interruptible(s->pager_wq, gca_shell_dying(s) ||
-					       gca_scan_there(s) || gca_look_there(s) ||
-					       (arg->nr_runs && READ_ONCE(s->kicks) != kicks));
-		if (ret)
+		/* Due, and yet nothing to be had: until there is news. */
+		ret = due && due != U64_MAX ? nsecs_to_jiffies(due) + 1 : MAX_SCHEDULE_TIMEOUT;
+		ret = wait_event_interruptible_timeout(s->pager_wq, gca_shell_dying(s) ||
+						       gca_scan_there(s) || gca_look_there(s) ||
+						       (arg->nr_runs &&
+							READ_ONCE(s->kicks) != kicks), ret);
+		if (ret < 0)
 			return gca_serve_interrupted(s);
 	}
 }

@@ -303,6 +303,14 @@ static bool gca_crew_raise(struct gca_process *p, bool all)
 	return any;
 }
 
+/* Has the coordinator anything better to do than to wait for what workers do on idle time? */
+static bool gca_called_away(struct gca_arena *a, struct gca_process *p)
+{
+	return READ_ONCE(a->work) == GCA_WORK_SWEEP_IDLE &&
+	       (READ_ONCE(p->wanted) || gca_owner_parked(p) || freezing(current) ||
+		kthread_should_stop());
+}
+
 /*
  * gca_port_run_workers() - see core/port.h; by the coordinator
  *
@@ -324,10 +332,10 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	wake_up_all(&p->turn_wq);
 	for (;;) {
 		wait_event_idle_timeout(p->coord_wq, gca_work_idle(a) ||
-					READ_ONCE(a->void_reason) || gca_shell_dying(s),
-					raise ? 1 : GCA_LOOK_UP);
+					READ_ONCE(a->void_reason) || gca_shell_dying(s) ||
+					gca_called_away(a, p), raise ? 1 : GCA_LOOK_UP);
 		raise = gca_crew_raise(p, false);
-		if (gca_work_idle(a) || READ_ONCE(a->void_reason) ||
+		if (gca_work_idle(a) || READ_ONCE(a->void_reason) || gca_called_away(a, p) ||
 		    gca_port_now() > until ||
 		    gca_shell_dying(s) || gca_owner_exiting(p))
 			break;
@@ -335,6 +343,9 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	spin_lock(&p->work_lock);
 	WRITE_ONCE(p->working, NULL);
 	spin_unlock(&p->work_lock);
+	/* Who sweeps is in an operation, and the next stop waits for its end. */
+	if (READ_ONCE(a->work) == GCA_WORK_SWEEP_IDLE)
+		gca_crew_raise(p, true);
 	wake_up_all(&p->turn_wq);
 }
 

@@ -237,6 +237,8 @@ struct gca_bins {
  * @returning: pages lent to SERVE
  * @returned: pages given back so far
  * @giving: gca_scavenge_take() has begun and not come down to what is kept
+ * @taken_at: when it last took some at the background's pace; 0: at another
+ * @rest_until: at that pace it takes none before
  * @reclaim: next page that gca_reclaim() looks at; 0 at each mark termination
  * @inner_dead: struct gca_inner to be freed outside the lock
  */
@@ -247,6 +249,7 @@ struct gca_pageheap {
 	u32 inuse, free_dirty, returning;
 	u64 returned;
 	bool giving;
+	u64 taken_at, rest_until;
 	u32 reclaim;
 	struct list_head inner_dead;
 };
@@ -456,6 +459,7 @@ enum gca_work {
 	GCA_WORK_ROOTS,		/* root jobs, and nothing of what they find */
 	GCA_WORK_MARK,
 	GCA_WORK_SWEEP,
+	GCA_WORK_SWEEP_IDLE,	/* on time that nobody else wants */
 };
 
 enum gca_job_state {
@@ -556,7 +560,7 @@ struct gca_meter {
  * @cpu_ns: processor time of it
  * @self_scans: stacks scanned by their own threads
  * @assists: by how long they kept their threads; under assist_lock
- * @sweep_ns: time of gca_sweep_finish()
+ * @sweep_ns: time of sweeping that no thread did for what it wanted to allocate
  * @marked_objects: by all cycles
  * @marked_bytes: by all cycles
  * @scanned: scan work in bytes, by all cycles
@@ -870,6 +874,8 @@ struct gca_order {
 
 int gca_cycle_run(struct gca_arena *a, const struct gca_order *o);
 int gca_collect(struct gca_arena *a, const struct gca_order *o);
+bool gca_sweep_there(struct gca_arena *a);
+bool gca_sweep_idle(struct gca_arena *a);
 void gca_cycle_void(struct gca_arena *a, enum gcarena_void_reason reason);
 void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, bool forced);
 
@@ -916,6 +922,7 @@ bool gca_missed_pending(struct gca_arena *a);
 /* scavenge.c */
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room);
 void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n);
+u64 gca_scavenge_due(struct gca_arena *a);
 bool gca_scavenge_wanted(struct gca_arena *a);
 bool gca_scavenge_look(struct gca_arena *a);
 

@@ -25,7 +25,8 @@
  *     marked, so this ends.  Else rings, buffers, missed list, overflow bits and root
  *     jobs are all empty, with nobody there to fill them: the mark bits are final.
  *     Every span becomes unswept, phase off, barrier off, the world runs.
- *  4. Sweep, by whoever needs a span, and by workers or the caller to the end.
+ *  4. Sweep, by whoever needs a span, and to the end: where somebody waits for that, by
+ *     all workers or the caller; else by workers on idle time (gca_sweep_idle()).
  *
  * Or marking is done inside a stop (Go's gcstoptheworld=1): where that was asked for,
  * and where a thread of the owner's runs the cycle and marks (gca_order.lent), because
@@ -359,6 +360,33 @@ static int sweep(struct gca_arena *a, bool lent)
 	err = gca_sweep_finish(a);
 	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
 	return err == -EINTR ? 0 : err;	/* the rest is swept later */
+}
+
+/** gca_sweep_there() - is there anything for gca_sweep_idle()? */
+bool gca_sweep_there(struct gca_arena *a)
+{
+	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF && atomic64_read(&a->unswept) > 0;
+}
+
+/**
+ * gca_sweep_idle() - sweep what a cycle has left, on time that nobody wants
+ * @a: arena; the caller is the port's coordinator, holds nothing, and has nothing else to do
+ *
+ * Returns when all is swept, or when the port has something else for its coordinator: that
+ * comes first, and what threads need they sweep themselves (gca_sweep_pay()).  Return: false if
+ * there are no workers.
+ */
+bool gca_sweep_idle(struct gca_arena *a)
+{
+	if (gca_port_crew_get(a))
+		return false;
+	gca_workers_do(a, GCA_WORK_SWEEP_IDLE, U64_MAX);
+	gca_port_crew_put(a);
+	/* If it is complete: what goes with that. */
+	if (!gca_sweep_there(a) && !gca_sweep_finish(a))
+		gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles,
+			       atomic64_read(&a->totals.freed));
+	return true;
 }
 
 static void set_deadline(struct gca_arena *a, const struct gca_order *o)

@@ -19,6 +19,8 @@
  * of it.  A worker keeps no mode but asks each time; who is dedicated asks again at
  * once and mostly gets the same answer.
  *
+ * Sweeping for which nobody waits is all done in mode idle; where there is none, by one worker.
+ *
  * In a stop none of this holds, nor when the heap has grown beyond its goal, which goes
  * before the share of the machine, nor while threads that owe work wait for it to be done
  * (assist.c), which leave their processors to it: all who can work do.  Nothing here sleeps, or
@@ -143,6 +145,13 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 	t->wait = 0;
 	t->began = gca_port_now();
 	t->mode = GCA_MARK_DEDICATED;
+	if (READ_ONCE(a->work) == GCA_WORK_SWEEP_IDLE) {
+		t->wait = GCA_TURN_WAIT;
+		if (!READ_ONCE(a->marks_idle))
+			return claim(t, &m->nr_dedicated, 1, GCA_MARK_DEDICATED);
+		t->mode = GCA_MARK_IDLE;
+		return true;
+	}
 	if (!smp_load_acquire(&m->limited))	/* pairs with gca_modes_begin() */
 		return true;
 	if (READ_ONCE(a->nr_payees))

@@ -243,7 +243,7 @@ u64 gca_port_cpu(struct gca_arena *a);
 /** gca_port_cpu_self() - processor time of the calling thread, from some time on, ns */
 u64 gca_port_cpu_self(void);
 
-/** gca_port_return() - gca_scavenge_wanted(): have the library return pages, if that is news */
+/** gca_port_return() - have the library return pages, now or when they are due, if that is news */
 void gca_port_return(struct gca_arena *a, bool wanted);
 
 /** gca_port_hurry() - a thread waits: workers that gca_turn_begin() turned away are to ask again */
@@ -258,7 +258,8 @@ void gca_port_idle(struct gca_arena *a);
  * @until: of gca_port_now(); or some time later
  *
  * Returns when gca_work_idle(), or when the caller should look up: the cycle has
- * become void, it is late, the arena dies.
+ * become void, it is late, the arena dies; or, with GCA_WORK_SWEEP_IDLE, the port has anything
+ * else for its coordinator to do.
  */
 void gca_port_run_workers(struct gca_arena *a, u64 until);
 

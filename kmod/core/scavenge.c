@@ -15,6 +15,10 @@
  * frees, and fault them in again; so nothing goes before there is a batch, then all of
  * it.
  *
+ * It goes slowly, in pieces, with pauses that leave it a hundredth of a processor's time (Go's
+ * background scavenger): who returns pages keeps others from changing the program's mappings.
+ * Not so after a cycle that the program asked for.
+ *
  * With a memory limit what is beyond 95 per cent of it goes (Go's reduceExtraPercent), whatever
  * the heap will need, at once, and while a cycle marks, too: who allocates is told
  * (GCARENA_WANT_SERVE), and the pager woken.  For that huge pages are broken.
@@ -23,6 +27,9 @@
 #include "pageheap.h"
 
 #define MIN_PAGES	GCA_SL	/* 64 KiB: shorter runs are not worth a system call */
+#define PIECE_PAGES	(2 * GCA_HUGE_PAGES)	/* 4 MiB */
+#define REST		99	/* times as long as a piece has taken */
+#define REST_MAX	1000000000ULL	/* ns */
 #define LIMIT_PERCENT	95	/* of the memory limit */
 
 /* Free pages that may stay by the memory limit.  U32_MAX: there is none. */
@@ -55,41 +62,70 @@ static u32 batch_pages(struct gca_arena *a)
 	return clamp_t(u64, goal / 64, GCA_HUGE_PAGES, a->heap.npages);
 }
 
-/* Free pages that are to stay; U32_MAX: just now all.  *@limited: a memory limit wants the rest. */
-static u32 spare_pages(struct gca_arena *a, bool *limited)
+/**
+ * struct plan - what is to be returned
+ * @keep: free pages that stay
+ * @limited: a memory limit wants it
+ * @slowly: at the background's pace
+ */
+struct plan {
+	u32 keep;
+	bool limited, slowly;
+};
+
+/* Return: false if there is nothing. */
+static bool plan(struct gca_arena *a, struct plan *p)
 {
 	u32 least = READ_ONCE(a->heap.giving) ? MIN_PAGES : batch_pages(a);
-	u32 dirty = READ_ONCE(a->heap.free_dirty), limit = limit_pages(a), keep;
+	u32 dirty = READ_ONCE(a->heap.free_dirty), limit = limit_pages(a);
 
-	*limited = false;
 	if (!gca_pages_has_run(a))
-		return U32_MAX;
-	if (dirty > limit && dirty - limit > MIN_PAGES) {
-		*limited = true;
-		return limit;
-	}
+		return false;
+	p->limited = dirty > limit && dirty - limit > MIN_PAGES;
+	p->slowly = false;
+	p->keep = limit;
+	if (p->limited)
+		return true;
 	if (READ_ONCE(a->phase) != GCARENA_PHASE_OFF || atomic64_read(&a->unswept) ||
 	    !READ_ONCE(a->totals.cycles))
-		return U32_MAX;
-	keep = keep_pages(a);
-	return dirty > keep + least ? keep : U32_MAX;
+		return false;
+	p->slowly = READ_ONCE(a->heap_peak);
+	p->keep = keep_pages(a);
+	return dirty > p->keep + least;
 }
 
-/** gca_scavenge_wanted() - is there enough to return that a pager should wake? */
+/**
+ * gca_scavenge_due() - when should a pager return pages?
+ * @a: arena
+ *
+ * Return: in so many ns; U64_MAX: there are not enough.
+ */
+u64 gca_scavenge_due(struct gca_arena *a)
+{
+	u64 rest = READ_ONCE(a->heap.rest_until), now;
+	struct plan p;
+
+	if (!plan(a, &p))
+		return U64_MAX;
+	if (!p.slowly)
+		return 0;
+	now = gca_port_now();
+	return rest - min(rest, now);
+}
+
+/** gca_scavenge_wanted() - are there so many that a pager should wake? */
 bool gca_scavenge_wanted(struct gca_arena *a)
 {
-	bool limited;
-
-	return spare_pages(a, &limited) != U32_MAX;
+	return !gca_scavenge_due(a);
 }
 
-/** gca_scavenge_look() - gca_scavenge_wanted(), and the port is told */
+/** gca_scavenge_look() - gca_scavenge_wanted(); and the port is told if it is, or will be */
 bool gca_scavenge_look(struct gca_arena *a)
 {
-	bool wanted = gca_scavenge_wanted(a);
+	u64 due = gca_scavenge_due(a);
 
-	gca_port_return(a, wanted);
-	return wanted;
+	gca_port_return(a, due != U64_MAX);
+	return !due;
 }
 
 /**
@@ -103,16 +139,26 @@ bool gca_scavenge_look(struct gca_arena *a)
  */
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
 {
-	u32 n = 0, keep;
-	bool limited;
+	u64 due = gca_scavenge_due(a);
+	bool more = false;
+	struct plan p;
+	u32 n, dirty;
 
-	if (!room)
+	if (due == U64_MAX || !plan(a, &p)) {
+		WRITE_ONCE(a->heap.giving, false);
 		return 0;
-	keep = spare_pages(a, &limited);
-	if (keep != U32_MAX)
-		n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, keep, limited);
+	}
+	if (due || !room)
+		return 0;
+	dirty = READ_ONCE(a->heap.free_dirty);
+	if (p.slowly && dirty - min(dirty, p.keep) > PIECE_PAGES) {
+		p.keep = dirty - PIECE_PAGES;
+		more = true;
+	}
+	a->heap.taken_at = p.slowly ? gca_port_now() : 0;
+	n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, p.keep, p.limited);
 	/* All of the room was used: there may be more. */
-	WRITE_ONCE(a->heap.giving, n == room);
+	WRITE_ONCE(a->heap.giving, n && (more || n == room));
 	return n;
 }
 
@@ -123,8 +169,11 @@ u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
  */
 void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n)
 {
+	u64 now = gca_port_now(), at = a->heap.taken_at;
 	u32 i;
 
+	if (at && n)
+		WRITE_ONCE(a->heap.rest_until, now + min((now - min(now, at)) * REST, REST_MAX));
 	for (i = 0; i < n; i++)
 		gca_pages_put_clean(a, (runs[i].start - a->base) >> GCARENA_PAGE_SHIFT,
 				    runs[i].len >> GCARENA_PAGE_SHIFT);

@@ -16,9 +16,9 @@
  * next cycle, whatever threads do, and needs no thread to do anything.
  *
  * A span is swept on refill by the thread that wants it, by whoever waits in
- * COLLECT, by who would else take fresh pages (gca_reclaim()), by workers, by threads that
- * allocate faster than these sweep (gca_sweep_pay()), and in any case
- * before the next cycle begins.  One that is being swept is on no list, or under
+ * COLLECT, by who would else take fresh pages (gca_reclaim()), by workers on idle time
+ * (gca_sweep_idle()), by threads that allocate faster than these sweep (gca_sweep_pay()), and in
+ * any case before the next cycle begins.  One that is being swept is on no list, or under
  * its owner's lock: nobody else has it.
  */
 #include "cycle.h"

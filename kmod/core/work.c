@@ -58,6 +58,7 @@ bool gca_work_there(struct gca_arena *a)
 	case GCA_WORK_MARK:
 		return jobs || atomic_read(&a->nr_full) > 0 || atomic_read(&a->overflowed) > 0;
 	case GCA_WORK_SWEEP:
+	case GCA_WORK_SWEEP_IDLE:
 		return atomic64_read(&a->unswept) > 0;
 	default:
 		return false;
@@ -71,12 +72,14 @@ bool gca_work_there(struct gca_arena *a)
  */
 bool gca_work_idle(struct gca_arena *a)
 {
-	if (READ_ONCE(a->work) == GCA_WORK_SWEEP)
+	u32 work = READ_ONCE(a->work);
+
+	if (work == GCA_WORK_SWEEP || work == GCA_WORK_SWEEP_IDLE)
 		return !gca_work_there(a);
 	return !atomic_read(&a->markers) && !gca_work_there(a);
 }
 
-static bool sweep_slice(struct gca_arena *a, u64 end)
+static bool sweep_slice(struct gca_arena *a, unsigned int mode, u64 end)
 {
 	bool more = true;
 	u64 t = gca_port_now(), now = t;
@@ -90,6 +93,8 @@ static bool sweep_slice(struct gca_arena *a, u64 end)
 		gca_op_end(a);
 		did = true;
 		now = gca_port_now();
+		if (mode == GCA_MARK_IDLE && gca_port_contended())
+			break;
 	}
 	atomic64_add(now - t, &a->totals.sweep_ns);
 	if (!more)
@@ -149,7 +154,8 @@ bool gca_work_slice(struct gca_arena *a, unsigned int mode, u64 ns)
 
 	switch (READ_ONCE(a->work)) {
 	case GCA_WORK_SWEEP:
-		return sweep_slice(a, gca_port_now() + ns);
+	case GCA_WORK_SWEEP_IDLE:
+		return sweep_slice(a, mode, gca_port_now() + ns);
 	case GCA_WORK_NONE:
 		return false;
 	default:

@@ -264,6 +264,42 @@ TEST(dropped_whole)
 	EXPECT_LE(field("/proc/self/smaps_rollup", "Anonymous:"), anon + 4096);
 }
 
+/* Cycles that nobody asked for: what they leave is swept, and returned, though nobody allocates. */
+TEST(returned_by_itself)
+{
+	static void *keep[64];
+	const struct gca_layout *l;
+	uint64_t peak, end;
+
+	open_with(0, NULL);
+	l = pair_layout();
+	/* Large ones: a stray pointer keeps one of them. */
+	for (int i = 0; i < 64; i++) {
+		keep[i] = gca_alloc_noscan(mut, 512 << 10);
+		ASSERT_TRUE(keep[i]);
+	}
+	ASSERT_EQ(gca_stats(arena, &st), 0);
+	peak = st.heap_bytes;
+	EXPECT_GE(peak, 32 << 20);
+	memset(keep, 0, sizeof(keep));
+	/* The peak is forgotten with time. */
+	for (end = st.cycles + 20; st.cycles < end;) {
+		for (int i = 0; i < 1000; i++)
+			ASSERT_TRUE(gca_alloc(mut, l));
+		ASSERT_EQ(gca_stats(arena, &st), 0);
+	}
+	while (st.heap_bytes > st.live_bytes + (4 << 20) ||
+	       st.heap_bytes + st.free_bytes > peak / 4 * 3) {
+		gct_sleep_ms(10);
+		ASSERT_EQ(gca_stats(arena, &st), 0);
+	}
+	gct_note("# peak %" PRIu64 " KiB, in spans %" PRIu64 ", free %" PRIu64 ", live %" PRIu64
+		 ", %" PRIu64 " cycles, %" PRIu64 " forced", peak >> 10, st.heap_bytes >> 10,
+		 st.free_bytes >> 10, st.live_bytes >> 10, st.cycles, st.forced_cycles);
+	EXPECT_EQ(st.forced_cycles, 0);
+	gca_close(arena);
+}
+
 TEST(bounded_with_automatic_cycles)
 {
 	uint64_t n = size_of(2000000), i;

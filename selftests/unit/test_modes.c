@@ -179,6 +179,23 @@ static void test_turns(void **state)
 	assert_true(gca_turn_begin(a, &t[5]));
 	assert_int_equal(t[5].mode, GCA_MARK_DEDICATED);
 	gca_turn_end(a, &t[5]);
+	/* Sweeping that nobody waits for is for idle time; where there is none, for one. */
+	a->work = GCA_WORK_SWEEP_IDLE;
+	a->marks_idle = true;
+	for (i = 0; i < 6; i++) {
+		assert_true(gca_turn_begin(a, &t[i]));
+		assert_int_equal(t[i].mode, GCA_MARK_IDLE);
+		gca_turn_end(a, &t[i]);
+	}
+	a->marks_idle = false;
+	assert_true(gca_turn_begin(a, &t[0]));
+	assert_int_equal(t[0].mode, GCA_MARK_DEDICATED);
+	assert_false(gca_turn_begin(a, &t[1]));
+	assert_true(t[1].wait > 0);
+	gca_turn_end(a, &t[0]);
+	assert_true(gca_turn_begin(a, &t[1]));
+	gca_turn_end(a, &t[1]);
+	a->work = GCA_WORK_NONE;
 	assert_int_equal(atomic_read(&a->modes.nr_dedicated), 0);
 	assert_int_equal(atomic_read(&a->modes.nr_fractional), 0);
 	world_close(w);

@@ -23,6 +23,19 @@ u64 gca_port_cpu(struct gca_arena *a)
 	return cpu;
 }
 
+static bool nobody, busy;	/* there are no workers; they get no processor */
+
+int gca_port_crew_get(struct gca_arena *a)
+{
+	return nobody ? -ENODEV : 0;
+}
+
+void gca_port_run_workers(struct gca_arena *a, u64 until)
+{
+	while (!busy && !gca_work_idle(a))
+		gca_work_slice(a, GCA_MARK_IDLE, MS);
+}
+
 static int set(struct world *w, u32 knob, u64 value)
 {
 	struct gcarena_config c = { .mask = 1ULL << knob };
@@ -175,6 +188,54 @@ static void test_limit(void **state)
 	/* Huge pages or not. */
 	assert_in_range(mapped(w), 0, 80 * MIB / 100 * 95 + 65536);
 	assert_false(gca_wants(&w->a, NULL) & GCARENA_WANT_SERVE);
+	world_close(w);
+}
+
+/* In pieces, with pauses a hundred times as long; but not what a request for a cycle has freed. */
+static void test_return_slowly(void **state)
+{
+	struct world *w = world_open(512 * MIB, 0, 1);
+	struct gca_arena *a = &w->a;
+	struct gcarena_run run[16];
+	u64 dirty, begun;
+	u32 i, k, n, pieces = 0;
+
+	for (k = 0; k < 2; k++) {
+		for (i = 0; i < 40; i++)
+			memset((void *)world_alloc(w, MIB, GCARENA_NOSCAN, 0), 1, 64);
+		assert_int_equal(gca_scavenge_due(a), U64_MAX);
+		world_collect(w);
+		assert_int_equal(a->heap_peak, 0);
+		if (k) {
+			assert_true(gca_scavenge_wanted(a));
+			give_back(w);
+			assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 8 * MIB);
+			assert_int_equal(gca_scavenge_due(a), U64_MAX);
+			break;
+		}
+		a->heap_peak = 1;
+		for (begun = now; gca_scavenge_wanted(a); pieces++) {
+			dirty = a->heap.free_dirty;
+			n = gca_scavenge_take(a, run, 16);
+			assert_true(n);
+			assert_in_range((dirty - a->heap.free_dirty) << GCARENA_PAGE_SHIFT, 1, 4 * MIB);
+			now += 3 * MS;
+			for (i = 0; i < n; i++)
+				memset((void *)run[i].start, 0, run[i].len);
+			gca_scavenge_done(a, run, n);
+			if (gca_scavenge_due(a) == U64_MAX)
+				break;
+			assert_int_equal(gca_scavenge_due(a), 297 * MS);
+			assert_false(gca_scavenge_wanted(a));
+			assert_int_equal(gca_scavenge_take(a, run, 16), 0);
+			now += 297 * MS - 1;
+			assert_int_equal(gca_scavenge_due(a), 1);
+			now++;
+		}
+		assert_in_range(pieces, 7, 12);
+		assert_int_equal(now - begun, (pieces * 300 + 3) * MS);
+		assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 8 * MIB);
+	}
 	world_close(w);
 }
 
@@ -331,6 +392,38 @@ static void test_limiter(void **state)
 
 /* ------------------------------------------------------------------------- sweep */
 
+/* What nobody waits for: workers do it, while the port has nothing else to do. */
+static void test_sweep_idle(void **state)
+{
+	struct world *w = world_open(256 * MIB, 0, 1);
+	struct gca_arena *a = &w->a;
+	u64 metadata;
+	u32 i;
+
+	assert_false(gca_sweep_there(a));
+	world_alloc(w, 20 * MIB, GCARENA_NOSCAN, 0);
+	for (i = 0; i < 1000; i++)
+		world_alloc(w, 8192, GCARENA_NOSCAN, 0);
+	metadata = a->metadata;
+	world_cycle(w, GCA_UNTIL_MARKING);
+	assert_false(gca_sweep_there(a));
+	world_cycle(w, GCA_UNTIL_MARKED);
+	assert_true(gca_sweep_there(a));
+	busy = true;
+	assert_true(gca_sweep_idle(a));
+	assert_true(gca_sweep_there(a));
+	busy = false;
+	assert_true(gca_sweep_idle(a));
+	assert_false(gca_sweep_there(a));
+	assert_int_equal(a->work, GCA_WORK_NONE);
+	/* With what goes when all is swept. */
+	assert_true(a->metadata < metadata);
+	nobody = true;
+	assert_false(gca_sweep_idle(a));
+	nobody = false;
+	world_close(w);
+}
+
 /* Go's inequality: the part that is swept is never below the part of the way that is gone. */
 static void test_proportion(void **state)
 {
@@ -383,6 +476,8 @@ int main(void)
 		cmocka_unit_test(test_limit_below_live),
 		cmocka_unit_test(test_period),
 		cmocka_unit_test(test_limiter),
+		cmocka_unit_test(test_return_slowly),
+		cmocka_unit_test(test_sweep_idle),
 		cmocka_unit_test(test_proportion),
 	};
 

@@ -374,6 +374,7 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 	struct gcarena_run *runs = (struct gcarena_run *)(uintptr_t)req->runs;
 	u32 room = req->nr_runs, n = 0;
 	int err = 0;
+	u64 due;
 
 	pthread_mutex_lock(&p->lock);
 	req->flags &= GCARENA_SERVE_NOWAIT;
@@ -383,16 +384,21 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 			req->flags = p->look;
 			break;
 		}
-		WRITE_ONCE(p->poke, false);
+		p->poke = false;
 		pthread_mutex_unlock(&p->lock);
+		due = room ? gca_scavenge_due(&p->arena) : U64_MAX;
 		n = process_runs_take(p, runs, room);
 		pthread_mutex_lock(&p->lock);
-		if (n)
+		/* What there is from now on is news. */
+		if (n) {
+			WRITE_ONCE(p->runs_wanted, false);
 			break;
+		}
 		if (req->flags & GCARENA_SERVE_NOWAIT)
 			err = -EAGAIN;
-		while (!err && !p->poke && !p->dying && !(p->look && !p->look_given))
-			pthread_cond_wait(&p->pager, &p->lock);
+		/* Due, and yet nothing to be had: until there is news. */
+		if (!err && !p->poke && !p->dying && !(p->look && !p->look_given))
+			gca_wait(p, &p->pager, due ? due : U64_MAX);
 	}
 	if (p->dying)
 		err = -ESRCH;

@@ -56,13 +56,16 @@ struct gca_request {
 	u32 void_reason;
 };
 
-/* Wait for @c, but not for ever; p->lock is held. */
-static void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
+/* gca_wait() - wait for @c, for so long at most; U64_MAX: for ever.  p->lock is held */
+void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
 {
 	u64 until = gca_port_now() + ns;
 	struct timespec t = { (time_t)(until / 1000000000ULL), (long)(until % 1000000000ULL) };
 
-	pthread_cond_timedwait(c, &p->lock, &t);
+	if (ns == U64_MAX)
+		pthread_cond_wait(c, &p->lock);
+	else
+		pthread_cond_timedwait(c, &p->lock, &t);
 }
 
 /* ----------------------------------------------------------------------- workers */
@@ -213,6 +216,13 @@ void gca_port_step_end(struct gca_arena *a)
 	pthread_mutex_unlock(&((struct gca_process *)a->port)->cycle_lock);
 }
 
+/* Has the coordinator anything better to do than to sweep on idle time? */
+static bool gca_called_away(struct gca_process *p)
+{
+	return READ_ONCE(p->arena.work) == GCA_WORK_SWEEP_IDLE &&
+	       (READ_ONCE(p->requests) || READ_ONCE(p->kicked));
+}
+
 void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
 	struct gca_process *p = a->port;
@@ -232,11 +242,11 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	for (;;) {
 		did = gca_turn(p, h);
 		if (gca_work_idle(a) || READ_ONCE(a->void_reason) || READ_ONCE(p->dying) ||
-		    gca_port_now() > until)
+		    gca_port_now() > until || gca_called_away(p))
 			break;
 		pthread_mutex_lock(&p->lock);
 		/* Busy, or a thread that scans its own stack, whom nothing tells us of. */
-		if (did <= 0 && !(did < 0 && gca_hurried(p)))
+		if (did <= 0 && !(did < 0 && gca_hurried(p)) && !gca_called_away(p))
 			gca_wait(p, &p->idle, !p->busy && !gca_work_there(a) ? GCA_LOOK_AGAIN :
 				 did ? h->turn.wait : GCA_LOOK_UP);
 		pthread_mutex_unlock(&p->lock);
@@ -373,7 +383,7 @@ static void gca_requests_done(struct gca_process *p, struct gca_request *r, int 
 /* One request, or what the trigger asks for.  p->lock is held, but not meanwhile. */
 static void gca_coordinate_once(struct gca_process *p)
 {
-	struct gca_order o = { .until = GCA_UNTIL_SWEPT, .lazy = GCA_LAZY, .timeout_ns = GCA_AGE_LIMIT };
+	struct gca_order o = { .until = GCA_UNTIL_MARKED, .lazy = GCA_LAZY, .timeout_ns = GCA_AGE_LIMIT };
 	struct gca_request *taken = gca_requests_take(p);
 	u32 reason = 0;
 	int ret = 0;
@@ -395,23 +405,30 @@ static void gca_coordinate_once(struct gca_process *p)
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
 }
 
-/* Until there is something to do, or the time of a cycle may have come.  p->lock is held. */
-static void gca_wait_due(struct gca_process *p)
-{
-	u64 due = p->looks ? gca_cycle_due(&p->arena) : U64_MAX;
-
-	if (due == U64_MAX)
-		pthread_cond_wait(&p->wanted, &p->lock);
-	else
-		gca_wait(p, &p->wanted, due);
-}
-
 /* gca_coordinator_look() - something has changed that says when its time comes */
 void gca_coordinator_look(struct gca_process *p)
 {
 	pthread_mutex_lock(&p->lock);
 	pthread_cond_signal(&p->wanted);
 	pthread_mutex_unlock(&p->lock);
+}
+
+/* There is something to do for it, at once.  p->lock is held. */
+static void gca_want(struct gca_process *p)
+{
+	pthread_cond_signal(&p->wanted);
+	if (p->working)
+		pthread_cond_broadcast(&p->idle);	/* gca_called_away() */
+}
+
+/* What the last cycle has left.  p->lock is held, but not meanwhile. */
+static void gca_sweep_rest(struct gca_process *p)
+{
+	pthread_mutex_unlock(&p->lock);
+	gca_sweep_idle(&p->arena);
+	WRITE_ONCE(p->coordinator_ns, gca_port_cpu_self());
+	gca_scavenge_look(&p->arena);
+	pthread_mutex_lock(&p->lock);
 }
 
 static void *gca_coordinator(void *arg)
@@ -424,8 +441,10 @@ static void *gca_coordinator(void *arg)
 	while (!p->dying)
 		if (p->requests || p->kicked || (p->looks && !gca_cycle_due(&p->arena)))
 			gca_coordinate_once(p);
-		else
-			gca_wait_due(p);
+		else if (gca_sweep_there(&p->arena))
+			gca_sweep_rest(p);
+		else	/* until the time of a cycle may have come, too */
+			gca_wait(p, &p->wanted, p->looks ? gca_cycle_due(&p->arena) : U64_MAX);
 	while (p->requests)
 		gca_requests_done(p, gca_requests_take(p), -ESRCH, 0);
 	pthread_mutex_unlock(&p->lock);
@@ -444,7 +463,7 @@ bool gca_port_kick(struct gca_arena *a)
 	/* In a cycle, too: then there will be another look after it. */
 	if (!p->kicked) {
 		WRITE_ONCE(p->kicked, true);
-		pthread_cond_signal(&p->wanted);
+		gca_want(p);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return true;
@@ -454,11 +473,14 @@ void gca_port_return(struct gca_arena *a, bool wanted)
 {
 	struct gca_process *p = a->port;
 
-	if (!wanted || READ_ONCE(p->poke))
+	if (wanted == READ_ONCE(p->runs_wanted))
 		return;
 	pthread_mutex_lock(&p->lock);
-	WRITE_ONCE(p->poke, true);
-	pthread_cond_signal(&p->pager);
+	if (wanted && !p->runs_wanted) {
+		p->poke = true;
+		pthread_cond_signal(&p->pager);
+	}
+	WRITE_ONCE(p->runs_wanted, wanted);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -475,7 +497,7 @@ int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena
 	for (at = &p->requests; *at; at = &(*at)->next)
 		;
 	*at = &r;
-	pthread_cond_signal(&p->wanted);
+	gca_want(p);
 	/* The coordinator answers all requests before it ends. */
 	while (!r.done)
 		pthread_cond_wait(&p->done, &p->lock);

@@ -119,7 +119,9 @@ struct gca_hand {
  * @busy: workers at work
  * @serving: a thread is in SERVE
  * @looks: it promised to look after the plain roots; also read without
- * @poke: it has something to look at; also read without
+ * @poke: it has something to look at
+ * @runs_wanted: there were runs to return when last looked, and none has been taken since;
+ *	also read without
  * @look: GCARENA_SERVE_* that is asked for, 0: nothing
  * @look_given: it has been told
  * @look_changed: its answer
@@ -151,7 +153,7 @@ struct gca_process {
 	struct gca_hand hand;
 	bool working;
 	unsigned int want, asleep, busy;
-	bool serving, looks, poke;
+	bool serving, looks, poke, runs_wanted;
 	u32 look;
 	bool look_given, look_changed;
 	struct gcarena_run run[GCARENA_SERVE_RUNS];
@@ -209,6 +211,7 @@ void gca_park(void);
 int gca_crew_start(struct gca_process *p);
 void gca_crew_end(struct gca_process *p);
 void gca_crew_join(struct gca_process *p);
+void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns);
 void gca_coordinator_look(struct gca_process *p);
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
 void gca_look_answer(struct gca_process *p, u32 flags);
