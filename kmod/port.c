@@ -200,6 +200,17 @@ bool gca_port_pager_scans(struct gca_arena *a)
 	return gca_serve_scan(gca_shell_of(a));
 }
 
+/* The numbers of the library's trace lines. */
+static void gca_trace_pace(struct gca_arena *a, u64 id)
+{
+	struct gcarena_stats s;
+
+	if (!trace_gcarena_pace_enabled())
+		return;
+	gca_stats_read(a, &s);
+	trace_gcarena_pace(id, &s);
+}
+
 void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y)
 {
 	u64 id = gca_shell_of(a)->id;
@@ -215,6 +226,7 @@ void gca_port_trace(struct gca_arena *a, enum gca_trace what, u64 x, u64 y)
 	case GCA_TRACE_OVERFLOW:	return trace_gcarena_overflow(id, x, y);
 	case GCA_TRACE_SWEEP_DONE:	return trace_gcarena_sweep_done(id, x, y);
 	case GCA_TRACE_VOID:		return trace_gcarena_void(id, x, y);
+	case GCA_TRACE_PACE:		return gca_trace_pace(a, id);
 	case GCA_TRACE_REFILL:		return trace_gcarena_refill(id, x, y);
 	case GCA_TRACE_LARGE:		return trace_gcarena_large(id, x, y - a->base);
 	case GCA_TRACE_GROW:		return trace_gcarena_grow(id, x, y);

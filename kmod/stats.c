@@ -101,6 +101,8 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("end_stop_ns", end_stop_ns, false),
 	GCA_COUNTER("limited", limited, true),
 	GCA_COUNTER("usable_cpus_milli", cpus_milli, false),
+	GCA_COUNTER("marking_cpu_ns", marking_cpu_ns, true),
+	GCA_COUNTER("cpu_ns", cpu_ns, false),
 	GCA_COUNTER("workers", workers, false),
 	GCA_COUNTER("coordinator_ns", coordinator_ns, false),
 	GCA_COUNTER("restarts", restarts, true),

@@ -2,7 +2,8 @@
 /*
  * trace.h: tracepoints, one for each enum gca_trace of core/port.h.
  *
- * Each has the arena's opaque id and two numbers.  No pointer is ever printed.
+ * Each has the arena's opaque id and two numbers, but the one that tells how a cycle was paced.
+ * No pointer is ever printed.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM gcarena
@@ -46,6 +47,58 @@ GCA_EVENT(gcarena_refill, span_class, spans);
 GCA_EVENT(gcarena_large, bytes, offset);
 GCA_EVENT(gcarena_grow, chunk, metadata_bytes);
 GCA_EVENT(gcarena_death, cycles, live);
+
+/* Times and work are of this cycle; those of workers and assists are sums since the beginning. */
+TRACE_EVENT(gcarena_pace,
+	TP_PROTO(u64 arena, const struct gcarena_stats *s),
+	TP_ARGS(arena, s),
+	TP_STRUCT__entry(
+		__field(u64, arena)
+		__field(u64, cycle)
+		__field(u64, begin_stop_ns)
+		__field(u64, marking_ns)
+		__field(u64, end_stop_ns)
+		__field(u64, assist_ns)
+		__field(u64, worker_ns)
+		__field(u64, idle_ns)
+		__field(u64, begun_live)
+		__field(u64, ended_live)
+		__field(u64, live)
+		__field(u64, ended_goal)
+		__field(u64, goal)
+		__field(u64, trigger)
+		__field(u64, work_heap)
+		__field(u64, work_stack)
+		__field(u64, work_roots)
+		__field(u64, cons_mark)
+	),
+	TP_fast_assign(
+		__entry->arena = arena;
+		__entry->cycle = s->cycles;
+		__entry->begin_stop_ns = s->begin_stop_ns;
+		__entry->marking_ns = s->marking_ns;
+		__entry->end_stop_ns = s->end_stop_ns;
+		__entry->assist_ns = s->assist_ns;
+		__entry->worker_ns = s->worker_ns;
+		__entry->idle_ns = s->idle_ns;
+		__entry->begun_live = s->begun_live;
+		__entry->ended_live = s->ended_live;
+		__entry->live = s->live;
+		__entry->ended_goal = s->ended_goal;
+		__entry->goal = s->goal;
+		__entry->trigger = s->trigger;
+		__entry->work_heap = s->work_heap;
+		__entry->work_stack = s->work_stack;
+		__entry->work_roots = s->work_roots;
+		__entry->cons_mark = s->cons_mark;
+	),
+	TP_printk("arena=%016llx cycle=%llu begin_stop_ns=%llu marking_ns=%llu end_stop_ns=%llu assist_ns=%llu worker_ns=%llu idle_ns=%llu begun_live=%llu ended_live=%llu live=%llu ended_goal=%llu goal=%llu trigger=%llu work_heap=%llu work_stack=%llu work_roots=%llu cons_mark=%llu",
+		  __entry->arena, __entry->cycle, __entry->begin_stop_ns, __entry->marking_ns,
+		  __entry->end_stop_ns, __entry->assist_ns, __entry->worker_ns, __entry->idle_ns,
+		  __entry->begun_live, __entry->ended_live, __entry->live, __entry->ended_goal,
+		  __entry->goal, __entry->trigger, __entry->work_heap, __entry->work_stack,
+		  __entry->work_roots, __entry->cons_mark)
+);
 
 #endif /* GCA_TRACE_H */
 

@@ -485,8 +485,33 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->end_stop_ns = r.end_stop_ns;
 	s->limited = r.limited;
 	s->cpus_milli = r.cpus_milli;
+	s->marking_cpu_ns = r.marking_cpu_ns;
+	s->cpu_ns = r.cpu_ns;
 	s->pressed = __atomic_load_n(&a->pressed, __ATOMIC_RELAXED);
 	s->backend = a->be->name;
 	s->engine = gcl_engine_name(a);
 	return 0;
+}
+
+/* Copied, and then looked whether it still was what it should be; see struct gcarena_control. */
+unsigned int gca_pauses(struct gca_arena *a, struct gca_pause *pauses, unsigned int n)
+{
+	const struct gcarena_control *c = a->space.control;
+	uint64_t newest = __atomic_load_n(&c->pauses, __ATOMIC_ACQUIRE), now;
+	unsigned int i, most = newest < GCA_PAUSES ? (unsigned int)newest : GCA_PAUSES;
+
+	n = n < most ? n : most;
+	for (i = 0; i < n; i++) {
+		const struct gcarena_pause *p = &c->pause[(newest - 1 - i) % GCARENA_PAUSES];
+
+		pauses[i].end_ns = __atomic_load_n(&p->end, __ATOMIC_RELAXED);
+		pauses[i].ns = __atomic_load_n(&p->ns, __ATOMIC_RELAXED);
+	}
+	/* This processor keeps loads in order. */
+	__asm__ volatile("" : : : "memory");
+	now = __atomic_load_n(&c->pauses, __ATOMIC_RELAXED);
+	/* The one after the newest may be being written: over that which is GCARENA_PAUSES older. */
+	for (i = 0; i < n && now - (newest - 1 - i) < GCARENA_PAUSES; i++)
+		;
+	return i;
 }

@@ -67,8 +67,7 @@ static void tell_cycle(struct gca_arena *a, const struct gcarena_stats *now)
 	const struct gcarena_stats *old = &a->trace;
 	double cpus = (double)now->cpus_milli / 1000, elapsed = (double)(gcl_now() - a->opened);
 	uint64_t workers = now->worker_ns - now->idle_ns, before = old->worker_ns - old->idle_ns;
-	uint64_t own = now->mark_ns[0] + now->mark_ns[1] + now->assist_ns;
-	double spent = (double)(own + workers) + cpus * (double)now->stop_ns_total;
+	double spent = (double)now->marking_cpu_ns + cpus * (double)now->stop_ns_total;
 	bool voided = now->voided != old->voided;
 	char b[8][32];
 

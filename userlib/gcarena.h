@@ -410,12 +410,35 @@ struct gca_stats {
 	uint64_t work_heap_bytes, work_stack_bytes, work_root_bytes, cons_mark;
 	uint64_t assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
 	uint64_t begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
+	uint64_t marking_cpu_ns, cpu_ns;
 	uint64_t pressed;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */
 };
 
 GCA_API int gca_stats(struct gca_arena *arena, struct gca_stats *stats);
+
+/**
+ * struct gca_pause - a stop
+ * @end_ns: when the program ran again, CLOCK_MONOTONIC
+ * @ns: how long it stood still, with the time to stop it
+ */
+struct gca_pause {
+	uint64_t end_ns, ns;
+};
+
+#define GCA_PAUSES	(GCARENA_PAUSES - 1)
+
+/**
+ * gca_pauses() - the last stops
+ * @arena: the arena
+ * @pauses: out: the newest first
+ * @n: room for so many
+ *
+ * No system call, and in no one's way.  Returns how many there are: not more than GCA_PAUSES are
+ * kept.
+ */
+GCA_API unsigned int gca_pauses(struct gca_arena *arena, struct gca_pause *pauses, unsigned int n);
 
 /**
  * gca_serve() - be the pager (GCA_NO_PAGER): lend this thread, never to return

@@ -67,6 +67,7 @@ int gca_arena_init(struct gca_arena *a, u64 reserve, struct gcarena_control *con
 	gca_spin_init(&a->heap.lock);
 	INIT_LIST_HEAD(&a->mutators);
 	INIT_LIST_HEAD(&a->heap.inner_dead);
+	BUILD_BUG_ON(sizeof(*control) > 4096);
 	a->size = reserve;
 	a->nr_chunks = reserve >> GCA_CHUNK_SHIFT;
 	a->control = control;
@@ -264,6 +265,8 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->end_stop_ns = READ_ONCE(t->end_stop_ns);
 	s->limited = READ_ONCE(a->limiter.times);
 	s->cpus_milli = gca_cpus_milli(a);
+	s->marking_cpu_ns = gca_pace_cpu(a);
+	s->cpu_ns = gca_port_cpu(a);
 	s->assists = READ_ONCE(t->assists.n);
 	s->assist_hold_ns_total = READ_ONCE(t->assists.ns_total);
 	s->assist_hold_ns_max = READ_ONCE(t->assists.ns_max);

@@ -452,6 +452,8 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	gca_start_world(a);
 	times(a, fresh);
 	gca_assist_wake(a);
+	if (a->phase == GCARENA_PHASE_OFF)
+		gca_port_trace(a, GCA_TRACE_PACE, a->totals.cycles, READ_ONCE(a->heap_goal));
 	if (o->lazy && o->until == GCA_UNTIL_MARKING && !o->lent && !concurrent(a, o) &&
 	    !READ_ONCE(a->void_reason))
 		capture(a);

@@ -331,6 +331,7 @@ enum gca_trace {
 	GCA_TRACE_OVERFLOW,	/* heap page, spans */
 	GCA_TRACE_SWEEP_DONE,	/* cycle number, bytes freed */
 	GCA_TRACE_VOID,		/* cycle number, reason */
+	GCA_TRACE_PACE,		/* cycle number, goal: a cycle has ended, the world runs */
 	GCA_TRACE_REFILL,	/* span class, spans */
 	GCA_TRACE_LARGE,	/* bytes, address */
 	GCA_TRACE_GROW,		/* chunk, metadata bytes */

@@ -57,17 +57,36 @@ int gca_stop_world(struct gca_arena *a, bool once)
 	return 0;
 }
 
+/*
+ * The control page's ring of stops.  Its one writer is the conductor of a cycle: cycles run one
+ * after another.
+ */
+static void publish_pause(struct gca_arena *a, u64 end, u64 ns)
+{
+	struct gcarena_control *c = a->control;
+	u64 i = a->totals.stop.n - 1;
+
+	/* The last store of pauses before these: a reader who sees these sees that, too. */
+	smp_wmb();
+	WRITE_ONCE(c->pause[i % GCARENA_PAUSES].end, end);
+	WRITE_ONCE(c->pause[i % GCARENA_PAUSES].ns, ns);
+	smp_store_release(&c->pauses, i + 1);
+}
+
 void gca_start_world(struct gca_arena *a)
 {
 	u64 ns = gca_port_now() - a->stop_began, cpu = gca_pace_cpu(a);
 	struct gca_totals *t = &a->totals;
+	u64 end;
 
 	/* Until now: while the last threads are let go the first ones run. */
 	gca_pace_stop(a, ns, cpu - min(cpu, a->stop_cpu));
 	gca_port_start(a);
 	gca_gate_open(a);
-	ns = gca_port_now() - a->stop_began;
+	end = gca_port_now();
+	ns = end - a->stop_began;
 	gca_hist_add(&t->stop, ns);
+	publish_pause(a, end, ns);
 	WRITE_ONCE(t->stop_ns_last, ns);
 	gca_port_trace(a, GCA_TRACE_STOP_END, t->cycles, ns);
 }

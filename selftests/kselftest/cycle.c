@@ -765,6 +765,65 @@ TEST(backends_agree)
 	}
 }
 
+static int pausing;
+
+/* Whatever is written meanwhile: newest first, none torn. */
+static void *look_at_pauses(void *arg)
+{
+	static struct gca_pause p[GCA_PAUSES];
+	struct gca_arena *a = arg;
+
+	while (__atomic_load_n(&pausing, __ATOMIC_RELAXED)) {
+		unsigned int n = gca_pauses(a, p, GCA_PAUSES);
+
+		for (unsigned int i = 0; i + 1 < n; i++) {
+			ASSERT_GT(p[i].ns, 0);
+			ASSERT_GE(p[i].end_ns - p[i].ns, p[i + 1].end_ns);
+		}
+	}
+	return NULL;
+}
+
+/* The ring of the last stops. */
+TEST(pauses)
+{
+	unsigned long n = gct_scale(400);
+	struct gca_arena *a = open_with(NULL);
+	static struct gca_pause p[GCA_PAUSES];
+	uint64_t sum = 0, most = 0, began;
+	struct gca_stats s;
+	unsigned int got;
+	pthread_t t;
+
+	EXPECT_EQ(gca_pauses(a, p, GCA_PAUSES), 0);
+	began = gct_now_ms() * 1000000;
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(gca_collect(a, 0), 0);
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	got = gca_pauses(a, p, GCA_PAUSES);
+	EXPECT_EQ(got, s.stops);
+	for (unsigned int i = 0; i < got; i++) {
+		sum += p[i].ns;
+		most = p[i].ns > most ? p[i].ns : most;
+		EXPECT_GE(p[i].end_ns, began);
+	}
+	EXPECT_EQ(sum, s.stop_ns_total);
+	EXPECT_EQ(most, s.stop_ns_max);
+	EXPECT_EQ(gca_pauses(a, p, 2), 2);
+	EXPECT_EQ(gca_pauses(a, p, 0), 0);
+	pausing = 1;
+	ASSERT_EQ(pthread_create(&t, NULL, look_at_pauses, a), 0);
+	for (unsigned long i = 0; i < n; i++)
+		ASSERT_EQ(gca_collect(a, 0), 0);
+	__atomic_store_n(&pausing, 0, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+	ASSERT_EQ(gca_stats(a, &s), 0);
+	EXPECT_EQ(gca_pauses(a, p, GCA_PAUSES), s.stops < GCA_PAUSES ? s.stops : GCA_PAUSES);
+	EXPECT_LE(s.marking_cpu_ns, s.cpu_ns);
+	EXPECT_GT(s.cpu_ns, 0);
+	gca_close(a);
+}
+
 /* closefrom() takes the descriptor; its number is somebody else's then. */
 TEST(descriptor_closed_behind_the_library)
 {

@@ -53,6 +53,8 @@ static const struct {
 	{ "end_stop_ns", OF(end_stop_ns), false },
 	{ "limited", OF(limited), true },
 	{ "usable_cpus_milli", OF(cpus_milli), false },
+	{ "marking_cpu_ns", OF(marking_cpu_ns), true },
+	{ "cpu_ns", OF(cpu_ns), false },
 	{ "restarts", OF(restarts), true }, { "mark_ns_assist", OF(assist_ns), true },
 	{ "self_scans", OF(self_scans), true }, { "self_scan_ns", OF(self_ns), true },
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },
@@ -370,7 +372,7 @@ TEST_F(arena, tracepoints)
 {
 	static const char *const names[] = {
 		"cycle_start", "cycle_end", "phase", "stop_begin", "stop_end", "slice", "miss",
-		"overflow", "sweep_done", "void", "refill", "large", "grow", "death",
+		"overflow", "sweep_done", "void", "pace", "refill", "large", "grow", "death",
 	};
 	static char buf[1 << 20];
 	size_t len = 0;

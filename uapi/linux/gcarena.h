@@ -117,6 +117,18 @@ enum gcarena_engine {
 #define GCARENA_BARRIER_DELETION	(1U << 0)
 #define GCARENA_BARRIER_INSERTION	(1U << 1)	/* asked for by GCARENA_CREATE_INSERTION */
 
+#define GCARENA_PAUSES	248	/* as many as the page has room for */
+
+/**
+ * struct gcarena_pause - a stop
+ * @end: when the world ran again, CLOCK_MONOTONIC, ns
+ * @ns: from the beginning of the stop until then
+ */
+struct gcarena_pause {
+	__u64 end;
+	__u64 ns;
+};
+
 /**
  * struct gcarena_control - one page an arena, mapped read-only
  * @phase: enum gcarena_phase; written inside stops only
@@ -129,8 +141,12 @@ enum gcarena_engine {
  * @heap_live: bytes live at the end of the last cycle plus bytes handed out
  * @heap_goal: @heap_live at which the next cycle should end
  * @heap_trigger: @heap_live at which the next cycle should begin
+ * @pauses: stops so far
  * @__pad0: none
  * @__pad1: none
+ * @pause: stop i in entry i modulo GCARENA_PAUSES, written before @pauses grows to i + 1.
+ *	Who reads looks at @pauses before and after: what was at i is overwritten from when it
+ *	is i + GCARENA_PAUSES
  *
  * The kernel is the only writer.  Closing the mapping (munmap, exec, exit) is
  * the arena's death.
@@ -146,7 +162,9 @@ struct gcarena_control {
 	__u64 heap_live;
 	__u64 heap_goal;
 	__u64 heap_trigger;
-	__u64 __pad1[5];
+	__u64 pauses;
+	__u64 __pad1[4];
+	struct gcarena_pause pause[GCARENA_PAUSES];
 };
 
 #ifndef GCARENA_RING_ENTRIES		/* tests have tiny ones; a power of two */
@@ -608,6 +626,8 @@ struct gcarena_config {
  * @limited: times that collecting began to exceed its share of time, see
  *	struct gcarena_knobs.cpu_percent
  * @cpus_milli: processors that the owner may use, in thousandths
+ * @marking_cpu_ns: processor time of marking, but for what was idle anyway
+ * @cpu_ns: of the owner's threads, and of all who mark for it
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -628,6 +648,7 @@ struct gcarena_stats {
 	__u64 work_heap, work_stack, work_roots, cons_mark;
 	__u64 assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
 	__u64 begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
+	__u64 marking_cpu_ns, cpu_ns;
 };
 
 /**
