@@ -381,6 +381,7 @@ void gca_check_run(struct gca_arena *a, bool ran)
 			check_thread(a, m);
 	while (ck->deep && !ck->stop)
 		check_deep(a);
+	WRITE_ONCE(a->totals.checked, a->totals.checked + 1);
 }
 
 /** gca_check_fini() - with the arena */

@@ -568,7 +568,8 @@ struct gca_meter {
  * @leaves: unreadable pages
  * @overflows: spans scanned again
  * @root_bytes: in the ranges of the last cycle
- * @check_found: objects that checkmark found not marked
+ * @checked: cycles that checkmark has looked at
+ * @check_found: objects that it found not marked
  *
  * Read without a lock by statistics, hence WRITE_ONCE and READ_ONCE.
  */
@@ -586,7 +587,7 @@ struct gca_totals {
 	atomic64_t marked_objects, marked_bytes, scanned;
 	atomic64_t missed, leaves, overflows, self_scans;
 	u64 root_bytes;
-	u64 check_found;
+	u64 checked, check_found;
 };
 
 /**

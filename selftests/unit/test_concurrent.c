@@ -196,6 +196,32 @@ static void test_between_stops(void **state)
 	world_close(w);
 }
 
+/* A cycle is one with checkmark to its end, or is not; and not by who cannot read what it reads. */
+static void test_checks(void **state)
+{
+	struct gca_order o = { .forced = true, .timeout_ns = WORLD_TIMEOUT };
+	struct world *w = open_scene(0);
+	u64 checked;
+	u32 way;
+
+	for (way = 0; way < 4; way++) {
+		w->a.knob.debug = way & 1 ? GCARENA_DEBUG_CHECKMARK : 0;
+		o.blind = way & 2;
+		o.until = GCA_UNTIL_MARKING;
+		assert_int_equal(gca_checks(&w->a), way & 1);
+		assert_int_equal(gca_collect(&w->a, &o), 0);
+		assert_int_equal(gca_checks(&w->a), way == 1);
+		w->a.knob.debug ^= GCARENA_DEBUG_CHECKMARK;
+		assert_int_equal(gca_checks(&w->a), way == 1);
+		checked = w->a.totals.checked;
+		o.until = GCA_UNTIL_MARKED;
+		assert_int_equal(gca_collect(&w->a, &o), 0);
+		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
+		assert_int_equal(w->a.totals.checked - checked, way == 1);
+	}
+	world_close(w);
+}
+
 /* One stop, if asked for in one of three ways, or with a thread of the owner's. */
 static void test_stopped(void **state)
 {
@@ -829,6 +855,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_between_stops),
+		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_barriered_ranges),
 		cmocka_unit_test(test_restart),

@@ -92,6 +92,13 @@ static void test_knobs(void **state)
 		assert_int_equal(set(w, i, gca_knob[i].lo), 0);
 		assert_int_equal(get(w, i), gca_knob[i].lo);
 	}
+	/* What is not in the mask is left as it is, if it has changed since, too. */
+	c = (struct gcarena_config){ .mask = GCARENA_CONFIG_PERCENT, .knob.percent = 50 };
+	assert_int_equal(gca_config_check(&w->a, &c), 0);
+	assert_int_equal(set(w, GCA_KNOB_HEAP_MIN, MIB), 0);
+	gca_config_set(&w->a, &c);
+	assert_int_equal(get(w, GCA_KNOB_PERCENT), 50);
+	assert_int_equal(get(w, GCA_KNOB_HEAP_MIN), MIB);
 	c.mask = 0;
 	c.flags = 1;
 	assert_int_equal(gca_config_check(&w->a, &c), -EINVAL);
@@ -209,7 +216,7 @@ static void test_return_slowly(void **state)
 		if (k) {
 			assert_true(gca_scavenge_wanted(a));
 			give_back(w);
-			assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 8 * MIB);
+			assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 7 * MIB);
 			assert_int_equal(gca_scavenge_due(a), U64_MAX);
 			break;
 		}
@@ -234,8 +241,36 @@ static void test_return_slowly(void **state)
 		}
 		assert_in_range(pieces, 7, 12);
 		assert_int_equal(now - begun, (pieces * 300 + 3) * MS);
-		assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 8 * MIB);
+		assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 7 * MIB);
 	}
+	world_close(w);
+}
+
+/* Once it has begun it goes on until all that is too much has gone. */
+static void test_return_all(void **state)
+{
+	struct world *w = world_open(2048 * MIB, 0, 1);
+	struct gca_arena *a = &w->a;
+	struct gcarena_run run[16];
+	u64 keep;
+	u32 i, n;
+
+	assert_int_equal(set(w, GCA_KNOB_HEAP_MIN, 512 * MIB), 0);
+	for (i = 0; i < 700; i++)
+		world_alloc(w, MIB, GCARENA_NOSCAN, 0);
+	world_collect(w);
+	a->heap_peak = 1;
+	keep = a->heap_goal / 10 * 11;
+	while (gca_scavenge_due(a) != U64_MAX) {
+		now += gca_scavenge_due(a);
+		n = gca_scavenge_take(a, run, 16);
+		for (i = 0; i < n; i++)
+			memset((void *)run[i].start, 0, run[i].len);
+		gca_scavenge_done(a, run, n);
+		if (!n)
+			break;
+	}
+	assert_in_range((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT, keep - 2 * MIB, keep + 2 * MIB);
 	world_close(w);
 }
 
@@ -477,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_period),
 		cmocka_unit_test(test_limiter),
 		cmocka_unit_test(test_return_slowly),
+		cmocka_unit_test(test_return_all),
 		cmocka_unit_test(test_sweep_idle),
 		cmocka_unit_test(test_proportion),
 	};
