@@ -199,6 +199,8 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		else
 			gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret,
 					  run && !ret);
+		if (!ret && gca_cycle_asked(s->a))
+			WRITE_ONCE(s->kicked, true);
 	}
 	if (gca_shell_dying(s)) {
 		WRITE_ONCE(s->kicked, false);
@@ -276,23 +278,23 @@ static long gca_look_round(struct gca_process *p)
 	return due;
 }
 
-/* Return: false if there is nothing to be swept, or nobody who would */
-static bool gca_sweep_round(struct gca_process *p)
+/* Sweep for a while, if there is anything.  @due: as gca_look_round() */
+static long gca_sweep_round(struct gca_process *p, long due)
 {
-	struct gca_shell *s;
+	struct gca_shell *s = gca_next_arena(p, gca_has_unswept);
 	struct gcarena_stats st;
-	bool did;
 
-	if (gca_owner_parked(p))
-		return false;
-	s = gca_next_arena(p, gca_has_unswept);
 	if (!s)
-		return false;
-	did = gca_sweep_idle(s->a);
-	gca_stats_take(s, &st);
-	gca_scavenge_look(s->a);
+		return due;
+	/* When it goes on, or there are workers. */
+	due = min(due, (long)GCA_TIMED_EVERY);
+	if (!gca_owner_parked(p) && !gca_owner_exiting(p) && gca_sweep_idle(s->a)) {
+		gca_stats_take(s, &st);
+		gca_scavenge_look(s->a);
+		due = 0;
+	}
 	gca_shell_put(s);
-	return did;
+	return due;
 }
 
 static int gca_coordinate(void *data)
@@ -304,10 +306,8 @@ static int gca_coordinate(void *data)
 	set_freezable();
 	while (!kthread_should_stop()) {
 		due = gca_look_round(p);
-		if (!READ_ONCE(p->wanted) && gca_sweep_round(p)) {
-			try_to_freeze();
-			continue;
-		}
+		if (!READ_ONCE(p->wanted))
+			due = gca_sweep_round(p, due);
 		wait_event_freezable_timeout(p->coord_wq, kthread_should_stop() ||
 					     READ_ONCE(p->wanted), due);
 		WRITE_ONCE(p->wanted, false);

@@ -280,8 +280,8 @@ struct gca_lent {
  * @scanning: it, or a stand-in, scans
  * @scan_wanted: scans asked of it
  * @scan_done: scans it has finished, or that are no longer wanted
- * @runs_wanted: there were runs to return when last looked, and none has been taken since
- * @kicks: times that became true
+ * @runs_until: when the pager will look for runs to return, by gca_port_now(), at the latest
+ * @kicks: times that it was told to look earlier
  * @pager_wq: it sleeps here; so do poll and read
  * @scan_wq: COLLECT waits here for @scan_done
  * @lent: belongs to @pager
@@ -334,7 +334,7 @@ struct gca_shell {
 	unsigned int stand_ins;
 	bool pager_ready, scanning;
 	u64 scan_wanted, scan_done;
-	bool runs_wanted;
+	u64 runs_until;
 	u32 kicks;
 	wait_queue_head_t pager_wq;
 	wait_queue_head_t scan_wq;

@@ -41,28 +41,36 @@ static bool gca_scan_asked(struct gca_shell *s)
 	return READ_ONCE(s->scan_wanted) != READ_ONCE(s->scan_done);
 }
 
-/** gca_serve_pending() - has SERVE anything to do? */
-bool gca_serve_pending(struct gca_shell *s)
+/* Whoever returns runs looks again at @until, by gca_port_now(), unless it is told before. */
+static void gca_runs_until(struct gca_shell *s, u64 until)
 {
-	return gca_scan_asked(s) || gca_scavenge_wanted(s->a);
+	spin_lock(&s->pager_lock);
+	WRITE_ONCE(s->runs_until, until);
+	spin_unlock(&s->pager_lock);
+	smp_mb();	/* before it looks; pairs with the one in gca_scavenge_look() */
 }
 
-/*
- * The pager looks once for each kick: there may be enough in all but no run that
- * is worth a system call, and it must not spin then.
- */
-void gca_port_return(struct gca_arena *a, bool wanted)
+/** gca_serve_pending() - has SERVE anything to do, for one who does not wait in it? */
+bool gca_serve_pending(struct gca_shell *s)
+{
+	gca_runs_until(s, U64_MAX);
+	return gca_scan_asked(s) || !gca_scavenge_due(s->a, false);
+}
+
+void gca_port_return(struct gca_arena *a, u64 due)
 {
 	struct gca_shell *s = gca_shell_of(a);
+	u64 at = gca_port_now() + due;
 	bool news;
 
-	if (wanted == READ_ONCE(s->runs_wanted))
+	if (at >= READ_ONCE(s->runs_until))
 		return;
 	spin_lock(&s->pager_lock);
-	news = wanted && !s->runs_wanted;
-	WRITE_ONCE(s->runs_wanted, wanted);
-	if (news)
+	news = at < s->runs_until;
+	if (news) {
+		WRITE_ONCE(s->runs_until, 0);
 		WRITE_ONCE(s->kicks, s->kicks + 1);
+	}
 	spin_unlock(&s->pager_lock);
 	if (news)
 		wake_up_all(&s->pager_wq);
@@ -393,19 +401,12 @@ static int gca_lent_done(struct gca_shell *s, u32 nr_done)
 }
 
 /* Runs for the reply: those of a lost reply first. */
-static u32 gca_lent_take(struct gca_shell *s, u32 room)
+static u32 gca_lent_take(struct gca_shell *s, u32 room, bool patient)
 {
 	struct gca_lent *l = s->lent;
 
-	if (!l->n && gca_scavenge_wanted(s->a)) {
-		l->n = gca_scavenge_take(s->a, l->run, room);
-		if (l->n) {
-			/* What there is from now on is news. */
-			spin_lock(&s->pager_lock);
-			WRITE_ONCE(s->runs_wanted, false);
-			spin_unlock(&s->pager_lock);
-		}
-	}
+	if (!l->n)
+		l->n = gca_scavenge_take(s->a, l->run, room, patient);
 	l->given = min(l->n, room);
 	return l->given;
 }
@@ -433,12 +434,15 @@ static int gca_serve_interrupted(struct gca_shell *s)
 static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
+	u64 due = U64_MAX;
 	u32 flags;
 	long ret;
 
 	for (;;) {
 		u32 kicks = READ_ONCE(s->kicks);
-		u64 due = arg->nr_runs ? gca_scavenge_due(s->a) : U64_MAX;
+
+		/* From here on, until it says what is less. */
+		gca_runs_until(s, U64_MAX);
 
 		if (gca_shell_dying(s))
 			return -ESRCH;
@@ -456,7 +460,7 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			arg->nr_runs = 0;
 			return 0;
 		}
-		if (arg->nr_runs && gca_lent_take(s, arg->nr_runs)) {
+		if (arg->nr_runs && gca_lent_take(s, arg->nr_runs, !nowait)) {
 			u32 n = s->lent->given;
 
 			/* A fault here is a lost reply. */
@@ -473,8 +477,13 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			return scanned ? 0 : -EAGAIN;
 		}
 		gca_scan_ready(s, true);
-		/* Due, and yet nothing to be had: until there is news. */
-		ret = due && due != U64_MAX ? nsecs_to_jiffies(due) + 1 : MAX_SCHEDULE_TIMEOUT;
+		ret = MAX_SCHEDULE_TIMEOUT;
+		if (arg->nr_runs)
+			due = gca_scavenge_due(s->a, true);
+		if (due != U64_MAX) {
+			ret = nsecs_to_jiffies(due) + 1;
+			gca_runs_until(s, gca_port_now() + due);
+		}
 		ret = wait_event_interruptible_timeout(s->pager_wq, gca_shell_dying(s) ||
 						       gca_scan_there(s) || gca_look_there(s) ||
 						       (arg->nr_runs &&

@@ -343,9 +343,6 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	spin_lock(&p->work_lock);
 	WRITE_ONCE(p->working, NULL);
 	spin_unlock(&p->work_lock);
-	/* Who sweeps is in an operation, and the next stop waits for its end. */
-	if (READ_ONCE(a->work) == GCA_WORK_SWEEP_IDLE)
-		gca_crew_raise(p, true);
 	wake_up_all(&p->turn_wq);
 }
 
@@ -507,6 +504,17 @@ static bool gca_attach_turn(void)
 	return __ratelimit(&gca_attaches);
 }
 
+/* Pagers, of any arena, and callers of COLLECT that are to be frozen have waited for it. */
+static void gca_cycle_left(struct gca_process *p)
+{
+	struct gca_shell *s;
+
+	mutex_lock(&p->lock);
+	list_for_each_entry(s, &p->shells, link)
+		wake_up_all(&s->pager_wq);
+	mutex_unlock(&p->lock);
+}
+
 /*
  * gca_port_crew_get() - see core/port.h; by the coordinator
  *
@@ -550,6 +558,8 @@ int gca_port_crew_get(struct gca_arena *a)
 	if (ret)
 		WRITE_ONCE(p->in_cycle, false);
 	gca_crew_unlock();
+	if (ret)
+		gca_cycle_left(p);
 	if (from)
 		put_task_struct(from);
 	while (nr_gone)
@@ -557,13 +567,21 @@ int gca_port_crew_get(struct gca_arena *a)
 	return ret;
 }
 
-/* The opposite: they may be dismissed. */
+/*
+ * The opposite: they may be dismissed.
+ *
+ * One that has begun to sweep in mode idle is in an operation, and the next stop waits for its
+ * end: so no class is left behind.  There is no work by now, which a worker looks for when it has
+ * changed its class, so it finds none or is found.
+ */
 void gca_port_crew_put(struct gca_arena *a)
 {
-	struct gca_shell *s = gca_shell_of(a);
+	struct gca_process *p = gca_shell_of(a)->process;
 
-	WRITE_ONCE(s->process->in_cycle, false);
-	wake_up_all(&s->pager_wq);
+	smp_mb();	/* no work, before the classes; pairs with sched_setattr() in a worker */
+	gca_crew_raise(p, true);
+	WRITE_ONCE(p->in_cycle, false);
+	gca_cycle_left(p);
 }
 
 /** gca_crew_dismiss() - they leave the owner's cgroups, unless a cycle needs them */

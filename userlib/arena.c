@@ -82,6 +82,7 @@ static void fork_prepare(void)
 	gcl_fork_sigs = sigs;
 	for (a = gcl_arenas; a; a = a->next)
 		pthread_mutex_lock(&a->lock);
+	gcl_kernel_fork(GCL_FORK_PREPARE);
 }
 
 static void fork_parent(void)
@@ -89,6 +90,7 @@ static void fork_parent(void)
 	struct gcl_signals sigs = gcl_fork_sigs;
 	struct gca_arena *a;
 
+	gcl_kernel_fork(GCL_FORK_PARENT);
 	for (a = gcl_arenas; a; a = a->next)
 		pthread_mutex_unlock(&a->lock);
 	pthread_mutex_unlock(&gcl_arenas_lock);
@@ -108,6 +110,7 @@ static void fork_child(void)
 	struct gcl_mutator *m;
 	struct gca_arena *a;
 
+	gcl_kernel_fork(GCL_FORK_CHILD);
 	for (a = gcl_arenas; a; a = a->next) {
 		a->dead = gcl_dead_child;
 		a->child = true;

@@ -117,6 +117,11 @@ void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)
 
 int gcl_fd_high(int fd);
 
+enum gcl_fork { GCL_FORK_PREPARE, GCL_FORK_PARENT, GCL_FORK_CHILD };
+
+/* backend_kernel.c: its list of descriptors is not to be locked in a child. */
+void gcl_kernel_fork(enum gcl_fork when);
+
 /* One line on standard error, by write(2). */
 void gcl_say(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)));
 

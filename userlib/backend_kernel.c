@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,15 +28,57 @@
 
 /**
  * struct kernel - an arena of this backend
+ * @next: in the list of all
  * @fd: descriptor
  * @rdev: what it must be
  * @lost: it is something else now; said once
  */
 struct kernel {
+	struct kernel *next;
 	int fd;
 	dev_t rdev;
 	int lost;
 };
+
+static pthread_mutex_t kernels_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kernel *kernels;
+
+/* All have the same device: an older one of that number has been closed behind our back. */
+static void kernel_list(struct kernel *k)
+{
+	struct gcl_signals sigs = gcl_block();
+
+	pthread_mutex_lock(&kernels_lock);
+	for (struct kernel *old = kernels; old; old = old->next)
+		if (old->fd == k->fd)
+			__atomic_store_n(&old->lost, 1, __ATOMIC_RELAXED);
+	k->next = kernels;
+	kernels = k;
+	pthread_mutex_unlock(&kernels_lock);
+	gcl_restore(sigs);
+}
+
+void gcl_kernel_fork(enum gcl_fork when)
+{
+	if (when == GCL_FORK_PREPARE)
+		pthread_mutex_lock(&kernels_lock);
+	else
+		pthread_mutex_unlock(&kernels_lock);
+}
+
+static void kernel_unlist(struct kernel *k)
+{
+	struct gcl_signals sigs = gcl_block();
+	struct kernel **p = &kernels;
+
+	pthread_mutex_lock(&kernels_lock);
+	while (*p && *p != k)
+		p = &(*p)->next;
+	if (*p)
+		*p = k->next;
+	pthread_mutex_unlock(&kernels_lock);
+	gcl_restore(sigs);
+}
 
 static struct kernel *kernel_of(struct gca_space *space)
 {
@@ -164,6 +207,7 @@ static int kernel_open(struct gca_space *space, struct gcarena_create *create, c
 	}
 	k->fd = fd;
 	k->rdev = st.st_rdev;
+	kernel_list(k);
 	create->id = 0;
 	if (ioctl(fd, GCARENA_IOC_INFO, &info) || ioctl(fd, GCARENA_IOC_CREATE, create)) {
 		err = explain_create(errno, create, &info);
@@ -191,6 +235,8 @@ out:
 	if (heap != MAP_FAILED)
 		munmap(heap, create->heap_size);
 	close(fd);
+	if (k)
+		kernel_unlist(k);
 	free(k);
 	return err;
 }
@@ -215,6 +261,7 @@ static void kernel_close(struct gca_space *space, int child)
 	munmap(space->heap, space->heap_size);
 	if (ours)
 		close(k->fd);
+	kernel_unlist(k);
 	free(k);
 }
 

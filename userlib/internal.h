@@ -191,7 +191,6 @@ int gcl_pager_start(struct gca_arena *a);
 void gcl_pager_stop(struct gca_arena *a);
 
 /* watch.c */
-enum gcl_fork { GCL_FORK_PREPARE, GCL_FORK_PARENT, GCL_FORK_CHILD };
 void gcl_watch_start(struct gca_arena *a);
 void gcl_watch_stop(void);
 void gcl_watch_fork(enum gcl_fork when);

@@ -366,7 +366,8 @@ static void *watcher(void *arg)
 		}
 		if (poll(p, 3, (int)((watch.look - now) / NS_PER_MS) + 1) < 0 && errno != EINTR)
 			return NULL;	/* without memory for that we are of no use */
-		if (p[WAKE].revents)
+		/* Or somebody has closed it, and still has the other end. */
+		if (p[WAKE].revents || !is_ours(&watch.f[WAKE]))
 			return NULL;
 		/* An event and the end of the file look the same here, but not to who reads. */
 		if (p[EVENTS].revents)
@@ -420,11 +421,26 @@ static bool start(void)
 	return !err;
 }
 
+/* If one of the pipe's ends is not ours any more it ends by itself.  Under watch_lock */
+static void stop(void)
+{
+	if (is_ours(&watch.f[WAKE]) && is_ours(&watch.f[WAKER]) &&
+	    write(watch.f[WAKER].fd, "", 1) < 0)
+		gcl_say("gcarena: the thread that watches the control group cannot be told to end");
+	pthread_join(watch.thread, NULL);
+	for (int i = 0; i < NR_FDS; i++)
+		close_one(i);
+	watch.running = false;
+}
+
 /* gcl_watch_start() - an arena with a pager has been opened; it is not a failure if we cannot */
 void gcl_watch_start(struct gca_arena *a)
 {
 	struct held h = hold();
 
+	/* A daemon has closed its descriptors: then it has gone, or goes. */
+	if (watch.running && !(is_ours(&watch.f[WAKE]) && is_ours(&watch.f[WAKER])))
+		stop();
 	if (!watch.running)
 		watch.running = start();
 	if (watch.running)
@@ -437,15 +453,8 @@ void gcl_watch_stop(void)
 {
 	struct held h = hold();
 
-	if (watch.running && !gcl_each_arena(NULL, NULL)) {
-		/* If it is not ours any more the thread has ended. */
-		if (is_ours(&watch.f[WAKER]) && write(watch.f[WAKER].fd, "", 1) < 0)
-			gcl_say("gcarena: the thread that watches the control group cannot be told to end");
-		pthread_join(watch.thread, NULL);
-		for (int i = 0; i < NR_FDS; i++)
-			close_one(i);
-		watch.running = false;
-	}
+	if (watch.running && !gcl_each_arena(NULL, NULL))
+		stop();
 	let_go(h);
 }
 

@@ -82,7 +82,10 @@ int gca_check_prepare(struct gca_arena *a)
 			return -ENOMEM;
 	}
 	for (i = 0; i < a->nr_chunks; i++) {
+		/* Large spans come and go; a chunk stays. */
+		gca_spin_lock(&a->heap.lock);
 		c = gca_chunk_own(a, i);
+		gca_spin_unlock(&a->heap.lock);
 		if (!c || c->check)
 			continue;
 		c->check = gca_meta_zalloc(a, CHECK_BYTES);

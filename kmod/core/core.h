@@ -239,6 +239,7 @@ struct gca_bins {
  * @giving: gca_scavenge_take() has begun and not come down to what is kept
  * @taken_at: when it last took some at the background's pace; 0: at another
  * @rest_until: at that pace it takes none before
+ * @vain_until: nor at any before this
  * @reclaim: next page that gca_reclaim() looks at; 0 at each mark termination
  * @inner_dead: struct gca_inner to be freed outside the lock
  */
@@ -249,7 +250,7 @@ struct gca_pageheap {
 	u32 inuse, free_dirty, returning;
 	u64 returned;
 	bool giving;
-	u64 taken_at, rest_until;
+	u64 taken_at, rest_until, vain_until;
 	u32 reclaim;
 	struct list_head inner_dead;
 };
@@ -695,6 +696,7 @@ struct gca_totals {
  * @sweep_spans: @unswept then
  * @sweep_room: bytes, in which these are to be swept
  * @sweep_class: where spans were found that were not swept
+ * @sweep_starves: there is no idle time for sweeping: one worker sweeps all the same
  * @totals: counters
  * @check_quiet: what checkmark finds is no WARN; for arenas whose owner asked for
  *	it.  Set by the port after gca_arena_init()
@@ -791,6 +793,7 @@ struct gca_arena {
 	u64 tried, ended, live_at_end;
 	u64 sweep_live, sweep_spans, sweep_room;
 	u32 sweep_class;
+	bool sweep_starves;
 	struct gca_totals totals;
 
 	bool check_quiet;
@@ -899,6 +902,7 @@ void gca_config_set(struct gca_arena *a, const struct gcarena_config *c);
 bool gca_cycle_wanted(struct gca_arena *a);
 u64 gca_cycle_due(struct gca_arena *a);
 void gca_cycle_ask(struct gca_arena *a);
+bool gca_cycle_asked(struct gca_arena *a);
 void gca_pace(struct gca_arena *a);
 void gca_pace_read(struct gca_arena *a, struct gcarena_stats *s);
 
@@ -921,10 +925,9 @@ int gca_missed_scan(struct gca_arena *a, unsigned int mode);
 bool gca_missed_pending(struct gca_arena *a);
 
 /* scavenge.c */
-u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room);
+u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room, bool patient);
 void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n);
-u64 gca_scavenge_due(struct gca_arena *a);
-bool gca_scavenge_wanted(struct gca_arena *a);
+u64 gca_scavenge_due(struct gca_arena *a, bool patient);
 bool gca_scavenge_look(struct gca_arena *a);
 
 #endif /* GCA_CORE_H */

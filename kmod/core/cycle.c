@@ -348,18 +348,25 @@ void gca_cycle_abandon(struct gca_arena *a, enum gcarena_void_reason reason, boo
 	gca_assist_wake(a);
 }
 
+static void sweep_by_workers(struct gca_arena *a)
+{
+	if (gca_port_crew_get(a))
+		return;
+	gca_workers_do(a, GCA_WORK_SWEEP, a->deadline);
+	gca_port_crew_put(a);
+}
+
 /* 4. */
 static int sweep(struct gca_arena *a, bool lent)
 {
 	int err;
 
-	if (!lent && !gca_port_crew_get(a)) {
-		gca_workers_do(a, GCA_WORK_SWEEP, a->deadline);
-		gca_port_crew_put(a);
-	}
+	if (!lent)
+		sweep_by_workers(a);
 	err = gca_sweep_finish(a);
 	gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles, atomic64_read(&a->totals.freed));
-	return err == -EINTR ? 0 : err;	/* the rest is swept later */
+	/* The rest is swept later. */
+	return err == -EINTR || err == -ECANCELED ? 0 : err;
 }
 
 /** gca_sweep_there() - is there anything for gca_sweep_idle()? */
@@ -368,22 +375,34 @@ bool gca_sweep_there(struct gca_arena *a)
 	return READ_ONCE(a->phase) == GCARENA_PHASE_OFF && atomic64_read(&a->unswept) > 0;
 }
 
+#define IDLE_PATIENCE	1000000000ULL	/* ns */
+
 /**
  * gca_sweep_idle() - sweep what a cycle has left, on time that nobody wants
  * @a: arena; the caller is the port's coordinator, holds nothing, and has nothing else to do
  *
- * Returns when all is swept, or when the port has something else for its coordinator: that
- * comes first, and what threads need they sweep themselves (gca_sweep_pay()).  Return: false if
- * there are no workers.
+ * Returns when all is swept, or after a while, or when the port has something else for its
+ * coordinator: that comes first, and what threads need they sweep themselves (gca_sweep_pay()).
+ * Was there no idle time at all, one worker does it from then on.  Return: false if there are no
+ * workers.
  */
 bool gca_sweep_idle(struct gca_arena *a)
 {
+	u64 until = gca_port_now() + IDLE_PATIENCE;
+	s64 unswept = atomic64_read(&a->unswept);
+
 	if (gca_port_crew_get(a))
 		return false;
-	gca_workers_do(a, GCA_WORK_SWEEP_IDLE, U64_MAX);
+	gca_workers_do(a, GCA_WORK_SWEEP_IDLE, until);
 	gca_port_crew_put(a);
-	/* If it is complete: what goes with that. */
-	if (!gca_sweep_there(a) && !gca_sweep_finish(a))
+	if (gca_sweep_there(a)) {
+		if (gca_port_now() > until && atomic64_read(&a->unswept) == unswept)
+			WRITE_ONCE(a->sweep_starves, true);
+		return true;
+	}
+	WRITE_ONCE(a->sweep_starves, false);
+	/* What goes with its completion. */
+	if (!gca_sweep_finish(a))
 		gca_port_trace(a, GCA_TRACE_SWEEP_DONE, a->totals.cycles,
 			       atomic64_read(&a->totals.freed));
 	return true;
@@ -526,6 +545,8 @@ static int mark_between_steps(struct gca_arena *a)
 	return 0;
 }
 
+#define SWEEP_ALONE	256	/* spans that the conductor sweeps by itself */
+
 #define LIBRARY_TRIES	4	/* cycles begun anew in a row for a loaded library */
 
 /*
@@ -630,6 +651,9 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o)
 			return err;
 		set_deadline(a, o);
 	}
+	/* What the last one has left, if it is much: in the step one thread sweeps for all. */
+	if (!o->lent && atomic64_read(&a->unswept) > SWEEP_ALONE)
+		sweep_by_workers(a);
 	if (at_once(a, o)) {
 		whole.stopped = true;
 		if (!o->lent)

@@ -19,7 +19,8 @@
  * of it.  A worker keeps no mode but asks each time; who is dedicated asks again at
  * once and mostly gets the same answer.
  *
- * Sweeping for which nobody waits is all done in mode idle; where there is none, by one worker.
+ * Sweeping for which nobody waits is all done in mode idle; where there is none, or no idle time,
+ * by one worker.
  *
  * In a stop none of this holds, nor when the heap has grown beyond its goal, which goes
  * before the share of the machine, nor while threads that owe work wait for it to be done
@@ -147,7 +148,7 @@ bool gca_turn_begin(struct gca_arena *a, struct gca_turn *t)
 	t->mode = GCA_MARK_DEDICATED;
 	if (READ_ONCE(a->work) == GCA_WORK_SWEEP_IDLE) {
 		t->wait = GCA_TURN_WAIT;
-		if (!READ_ONCE(a->marks_idle))
+		if (!READ_ONCE(a->marks_idle) || READ_ONCE(a->sweep_starves))
 			return claim(t, &m->nr_dedicated, 1, GCA_MARK_DEDICATED);
 		t->mode = GCA_MARK_IDLE;
 		return true;

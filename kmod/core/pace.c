@@ -343,3 +343,9 @@ void gca_cycle_ask(struct gca_arena *a)
 	smp_mb();	/* pairs with the one after a kick has been taken: one sees the other */
 	gca_port_kick(a);
 }
+
+/** gca_cycle_asked() - has one been asked for while another one was under way that has ended? */
+bool gca_cycle_asked(struct gca_arena *a)
+{
+	return READ_ONCE(a->asked) && READ_ONCE(a->phase) == GCARENA_PHASE_OFF;
+}

@@ -243,8 +243,8 @@ u64 gca_port_cpu(struct gca_arena *a);
 /** gca_port_cpu_self() - processor time of the calling thread, from some time on, ns */
 u64 gca_port_cpu_self(void);
 
-/** gca_port_return() - have the library return pages, now or when they are due, if that is news */
-void gca_port_return(struct gca_arena *a, bool wanted);
+/** gca_port_return() - pages are due in @due ns: wake the pager, if it would sleep for longer */
+void gca_port_return(struct gca_arena *a, u64 due);
 
 /** gca_port_hurry() - a thread waits: workers that gca_turn_begin() turned away are to ask again */
 void gca_port_hurry(struct gca_arena *a);

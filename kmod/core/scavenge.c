@@ -30,6 +30,7 @@
 #define PIECE_PAGES	(2 * GCA_HUGE_PAGES)	/* 4 MiB */
 #define REST		99	/* times as long as a piece has taken */
 #define REST_MAX	1000000000ULL	/* ns */
+#define VAIN		10000000ULL	/* after a try in vain, ns */
 #define LIMIT_PERCENT	95	/* of the memory limit */
 
 /* Free pages that may stay by the memory limit.  U32_MAX: there is none. */
@@ -97,34 +98,33 @@ static bool plan(struct gca_arena *a, struct plan *p)
 /**
  * gca_scavenge_due() - when should a pager return pages?
  * @a: arena
+ * @patient: it can wait for the background's pace
  *
  * Return: in so many ns; U64_MAX: there are not enough.
  */
-u64 gca_scavenge_due(struct gca_arena *a)
+u64 gca_scavenge_due(struct gca_arena *a, bool patient)
 {
-	u64 rest = READ_ONCE(a->heap.rest_until), now;
+	u64 until = READ_ONCE(a->heap.vain_until), now;
 	struct plan p;
 
 	if (!plan(a, &p))
 		return U64_MAX;
-	if (!p.slowly)
-		return 0;
+	if (p.slowly && patient)
+		until = max(until, READ_ONCE(a->heap.rest_until));
 	now = gca_port_now();
-	return rest - min(rest, now);
+	return until - min(until, now);
 }
 
-/** gca_scavenge_wanted() - are there so many that a pager should wake? */
-bool gca_scavenge_wanted(struct gca_arena *a)
-{
-	return !gca_scavenge_due(a);
-}
-
-/** gca_scavenge_look() - gca_scavenge_wanted(); and the port is told if it is, or will be */
+/** gca_scavenge_look() - is anything to be returned now?  And the port is told when it will be */
 bool gca_scavenge_look(struct gca_arena *a)
 {
-	u64 due = gca_scavenge_due(a);
+	u64 due = gca_scavenge_due(a, true);
 
-	gca_port_return(a, due != U64_MAX);
+	if (due == U64_MAX)
+		return false;
+	/* What makes it due before a look at how long the pager sleeps, which has it reversed. */
+	smp_mb();
+	gca_port_return(a, due);
 	return !due;
 }
 
@@ -133,13 +133,14 @@ bool gca_scavenge_look(struct gca_arena *a)
  * @a: arena
  * @runs: out
  * @room: entries in @runs
+ * @patient: as with gca_scavenge_due()
  *
  * In an operation of the caller's choosing or none: the page heap's lock is
  * enough.  Return: runs taken.
  */
-u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
+u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room, bool patient)
 {
-	u64 due = gca_scavenge_due(a);
+	u64 due = gca_scavenge_due(a, patient), now = gca_port_now();
 	bool more = false;
 	struct plan p;
 	u32 n, dirty;
@@ -155,10 +156,13 @@ u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room)
 		p.keep = dirty - PIECE_PAGES;
 		more = true;
 	}
-	a->heap.taken_at = p.slowly ? gca_port_now() : 0;
+	a->heap.taken_at = p.slowly ? now : 0;
 	n = gca_pages_take_dirty(a, MIN_PAGES, runs, room, p.keep, p.limited);
 	/* All of the room was used: there may be more. */
 	WRITE_ONCE(a->heap.giving, n && (more || n == room));
+	/* Enough in all, but no run that is worth a system call: nobody is to spin for that. */
+	if (!n)
+		WRITE_ONCE(a->heap.vain_until, now + VAIN);
 	return n;
 }
 

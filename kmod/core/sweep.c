@@ -272,15 +272,18 @@ void gca_sweep_pay(struct gca_arena *a, u64 bytes)
 }
 
 #define SWEEP_BATCH	64
+#define IN_HAND_WAIT	1000000ULL	/* ns */
 
 /*
  * gca_sweep_finish() - sweep until every span is swept
  *
- * Return: 0; -EINTR if the caller should give up; or as gca_op_begin().
+ * Also those that others have in their hands, who may have lost their processors.  Return: 0;
+ * -EINTR if the caller should give up; or as gca_op_begin() and gca_port_backoff().
  */
 int gca_sweep_finish(struct gca_arena *a)
 {
 	u64 t = gca_port_now();
+	s64 before;
 	bool more;
 	int err;
 
@@ -288,10 +291,13 @@ int gca_sweep_finish(struct gca_arena *a)
 		err = gca_op_begin(a);
 		if (err)
 			break;
+		before = atomic64_read(&a->unswept);
 		more = gca_sweep_some(a, SWEEP_BATCH);
 		gca_op_end(a);
 		if (gca_port_relax(a) && more)
 			err = -EINTR;
+		else if (more && atomic64_read(&a->unswept) == before)
+			err = gca_port_backoff(a, IN_HAND_WAIT);
 	} while (!err && more);
 	gca_inner_reap(a);
 	atomic64_add(gca_port_now() - t, &a->totals.sweep_ns);

@@ -277,7 +277,7 @@ u64 gca_port_cpu_self(void)
 	return ktime_get_ns();
 }
 
-void gca_port_return(struct gca_arena *a, bool wanted)
+void gca_port_return(struct gca_arena *a, u64 due)
 {
 }
 

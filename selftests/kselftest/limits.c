@@ -498,7 +498,9 @@ TEST(group_goes)
 TEST(descriptors_are_closed)
 {
 	char dir[] = "/tmp/gct_limitsXXXXXX";
+	struct gca_arena *second;
 	int fd[600], n = 0;
+	uint64_t milli;
 
 	ASSERT_TRUE(mkdtemp(dir));
 	file(dir, "cpu.max", "50000 100000\n");
@@ -508,10 +510,21 @@ TEST(descriptors_are_closed)
 	ASSERT_TRUE(arena);
 	gct_sleep_ms(100);	/* pager and watcher sleep */
 	ASSERT_EQ(close_range(3, ~0U, 0), 0);
+	/* Another one has the first one's numbers; each closes its own. */
+	second = open_plain();
+	ASSERT_TRUE(second);
+	file(dir, "cpu.max", "25000 100000\n");
 	while (n < 600 && (fd[n] = open("/dev/null", O_RDWR)) >= 0)
 		n++;
 	gca_close(arena);
 	EXPECT_GE(n, 500);
+	ASSERT_EQ(gca_collect(second, 0), 0);
+	/* The watcher is there again. */
+	do {
+		gct_sleep_ms(100);
+		ASSERT_EQ(gca_get(second, GCA_CPUS_MILLI, &milli), 0);
+	} while (milli != 250);
+	gca_close(second);
 	while (n)
 		EXPECT_EQ(close(fd[--n]), 0);
 	remove_dir(dir);

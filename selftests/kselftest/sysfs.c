@@ -247,7 +247,8 @@ TEST_F(arena, agree)
 		char label[160];
 		uint64_t want;
 
-		if (files[i].offset == NOTHING)
+		/* Time goes on. */
+		if (files[i].offset == NOTHING || files[i].offset == OF(cpu_ns))
 			continue;
 		want = *(uint64_t *)((char *)&s + files[i].offset);
 		snprintf(label, sizeof(label), "%s/%s", self->dir, files[i].name);

@@ -299,6 +299,11 @@ static int mock_serve(struct gca_space *space, struct gcarena_serve *req)
 	}
 }
 
+void gcl_kernel_fork(enum gcl_fork when)
+{
+	(void)when;
+}
+
 const struct gca_backend gcl_backend_kernel = {
 	.name = "mock",
 	.open = mock_open,

@@ -80,7 +80,7 @@ WEAK bool gca_port_kick(struct gca_arena *a)
 	return true;
 }
 
-WEAK void gca_port_return(struct gca_arena *a, bool wanted)
+WEAK void gca_port_return(struct gca_arena *a, u64 due)
 {
 }
 

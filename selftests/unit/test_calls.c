@@ -452,19 +452,19 @@ static void test_scavenge(void **state)
 	}
 	w->a.knob.heap_min = 0;
 	w->a.knob.percent = 50;
-	assert_int_equal(gca_scavenge_take(&w->a, run, 64), 0);	/* no cycle yet */
+	assert_int_equal(gca_scavenge_take(&w->a, run, 64, true), 0);	/* no cycle yet */
 	world_collect(w);
 	/*
 	 * 20 MiB live, goal 30: stays what 33 MiB need, 27 of the 40 free ones go; one
 	 * less if it is the half of a huge page
 	 */
-	assert_true(gca_scavenge_wanted(&w->a));
-	n = gca_scavenge_take(&w->a, run, 64);
+	assert_int_equal(gca_scavenge_due(&w->a, true), 0);
+	n = gca_scavenge_take(&w->a, run, 64, true);
 	for (i = 0, bytes = 0; i < n; i++)
 		bytes += run[i].len;
 	assert_in_range(bytes, 26 * MIB, 29 * MIB);
 	assert_int_equal((u64)w->a.heap.returning << GCARENA_PAGE_SHIFT, bytes);
-	assert_int_equal(gca_scavenge_take(&w->a, run + n, 64 - n), 0);
+	assert_int_equal(gca_scavenge_take(&w->a, run + n, 64 - n, true), 0);
 	for (i = 0; i < 64 && (addr = world_alloc(w, MIB, GCARENA_NOSCAN, 0)); i++)
 		for (k = 0; k < n; k++)
 			assert_false(addr < run[k].start + run[k].len && run[k].start < addr + MIB);
@@ -475,7 +475,7 @@ static void test_scavenge(void **state)
 	assert_int_equal(w->a.heap.returning, 0);
 	memset(w->root, 0, sizeof(w->root));
 	world_collect(w);
-	while ((n = gca_scavenge_take(&w->a, run, 64))) {
+	while ((n = gca_scavenge_take(&w->a, run, 64, true))) {
 		for (i = 0; i < n; i++) {
 			memset((void *)run[i].start, 0, run[i].len);
 			bytes += run[i].len;
@@ -510,25 +510,25 @@ static void test_scavenge_batch(void **state)
 	used = (u64)w->a.heap.inuse << GCARENA_PAGE_SHIFT;
 	for (x = 0; x <= 257; x++) {
 		w->a.heap_goal = (used + ((1024 - x) << GCARENA_PAGE_SHIFT)) * 10 / 11 + 1;
-		assert_int_equal(gca_scavenge_wanted(&w->a), x == 257);
-		assert_int_equal(gca_scavenge_take(&w->a, run, x == 257 ? 3 : 64), x == 257 ? 3 : 0);
+		assert_int_equal(!gca_scavenge_due(&w->a, true), x == 257);
+		assert_int_equal(gca_scavenge_take(&w->a, run, x == 257 ? 3 : 64, true), x == 257 ? 3 : 0);
 	}
 	/* it has begun: on until there is no more than is to be kept */
-	for (n = 3; n; n = gca_scavenge_take(&w->a, run, 3), calls++) {
+	for (n = 3; n; n = gca_scavenge_take(&w->a, run, 3, true), calls++) {
 		assert_true(calls < 10);
 		for (i = 0; i < n; i++)
 			taken += run[i].len >> GCARENA_PAGE_SHIFT;
 		gca_scavenge_done(&w->a, run, n);
 	}
 	assert_in_range(taken, 249, 264);
-	assert_false(gca_scavenge_wanted(&w->a));
+	assert_true(gca_scavenge_due(&w->a, true));
 	/* and the next batch is a whole one again */
 	w->a.heap_goal -= 200 << GCARENA_PAGE_SHIFT;
-	assert_false(gca_scavenge_wanted(&w->a));
+	assert_true(gca_scavenge_due(&w->a, true));
 	w->a.heap_goal -= 100 << GCARENA_PAGE_SHIFT;
-	assert_true(gca_scavenge_wanted(&w->a));
-	assert_int_equal(gca_scavenge_take(&w->a, run, 0), 0);
-	assert_in_range(gca_scavenge_take(&w->a, run, 64), 10, 11);
+	assert_int_equal(gca_scavenge_due(&w->a, true), 0);
+	assert_int_equal(gca_scavenge_take(&w->a, run, 0, true), 0);
+	assert_in_range(gca_scavenge_take(&w->a, run, 64, true), 10, 11);
 	world_close(w);
 }
 

@@ -187,10 +187,15 @@ static void test_turns(void **state)
 		assert_int_equal(t[i].mode, GCA_MARK_IDLE);
 		gca_turn_end(a, &t[i]);
 	}
-	a->marks_idle = false;
-	assert_true(gca_turn_begin(a, &t[0]));
-	assert_int_equal(t[0].mode, GCA_MARK_DEDICATED);
-	assert_false(gca_turn_begin(a, &t[1]));
+	for (i = 0; i < 2; i++) {
+		a->marks_idle = i;
+		a->sweep_starves = i;
+		assert_true(gca_turn_begin(a, &t[0]));
+		assert_int_equal(t[0].mode, GCA_MARK_DEDICATED);
+		assert_false(gca_turn_begin(a, &t[1]));
+		if (!i)
+			gca_turn_end(a, &t[0]);
+	}
 	assert_true(t[1].wait > 0);
 	gca_turn_end(a, &t[0]);
 	assert_true(gca_turn_begin(a, &t[1]));

@@ -24,6 +24,12 @@ u64 gca_port_cpu(struct gca_arena *a)
 }
 
 static bool nobody, busy;	/* there are no workers; they get no processor */
+static u64 told;		/* when pages are due, as the port was last told */
+
+void gca_port_return(struct gca_arena *a, u64 due)
+{
+	told = due;
+}
 
 int gca_port_crew_get(struct gca_arena *a)
 {
@@ -32,6 +38,8 @@ int gca_port_crew_get(struct gca_arena *a)
 
 void gca_port_run_workers(struct gca_arena *a, u64 until)
 {
+	if (busy)
+		now += 2 * SECOND;
 	while (!busy && !gca_work_idle(a))
 		gca_work_slice(a, GCA_MARK_IDLE, MS);
 }
@@ -121,7 +129,7 @@ static void give_back(struct world *w)
 	struct gcarena_run run[16];
 	u32 n, i;
 
-	while ((n = gca_scavenge_take(&w->a, run, 16))) {
+	while ((n = gca_scavenge_take(&w->a, run, 16, true))) {
 		for (i = 0; i < n; i++)
 			memset((void *)run[i].start, 0, run[i].len);
 		gca_scavenge_done(&w->a, run, n);
@@ -210,33 +218,44 @@ static void test_return_slowly(void **state)
 	for (k = 0; k < 2; k++) {
 		for (i = 0; i < 40; i++)
 			memset((void *)world_alloc(w, MIB, GCARENA_NOSCAN, 0), 1, 64);
-		assert_int_equal(gca_scavenge_due(a), U64_MAX);
+		assert_int_equal(gca_scavenge_due(a, true), U64_MAX);
 		world_collect(w);
 		assert_int_equal(a->heap_peak, 0);
 		if (k) {
-			assert_true(gca_scavenge_wanted(a));
+			assert_true(!gca_scavenge_due(a, true));
 			give_back(w);
 			assert_true(((u64)a->heap.free_dirty << GCARENA_PAGE_SHIFT) < 7 * MIB);
-			assert_int_equal(gca_scavenge_due(a), U64_MAX);
+			assert_int_equal(gca_scavenge_due(a, true), U64_MAX);
 			break;
 		}
 		a->heap_peak = 1;
-		for (begun = now; gca_scavenge_wanted(a); pieces++) {
+		for (begun = now; !gca_scavenge_due(a, true); pieces++) {
 			dirty = a->heap.free_dirty;
-			n = gca_scavenge_take(a, run, 16);
+			n = gca_scavenge_take(a, run, 16, true);
 			assert_true(n);
 			assert_in_range((dirty - a->heap.free_dirty) << GCARENA_PAGE_SHIFT, 1, 4 * MIB);
 			now += 3 * MS;
 			for (i = 0; i < n; i++)
 				memset((void *)run[i].start, 0, run[i].len);
 			gca_scavenge_done(a, run, n);
-			if (gca_scavenge_due(a) == U64_MAX)
+			if (gca_scavenge_due(a, true) == U64_MAX)
 				break;
-			assert_int_equal(gca_scavenge_due(a), 297 * MS);
-			assert_false(gca_scavenge_wanted(a));
-			assert_int_equal(gca_scavenge_take(a, run, 16), 0);
+			assert_int_equal(gca_scavenge_due(a, true), 297 * MS);
+			/* The port is told; who cannot wait need not. */
+			assert_false(gca_scavenge_look(a));
+			assert_int_equal(told, 297 * MS);
+			assert_int_equal(gca_scavenge_due(a, false), 0);
+			/* A memory limit has no pauses. */
+			if (pieces == 2) {
+				assert_int_equal(set(w, GCA_KNOB_MEMLIMIT, 8 * MIB), 0);
+				assert_true(gca_scavenge_look(a));
+				assert_int_equal(told, 0);
+				assert_int_equal(set(w, GCA_KNOB_MEMLIMIT, 0), 0);
+			}
+			assert_false(!gca_scavenge_due(a, true));
+			assert_int_equal(gca_scavenge_take(a, run, 16, true), 0);
 			now += 297 * MS - 1;
-			assert_int_equal(gca_scavenge_due(a), 1);
+			assert_int_equal(gca_scavenge_due(a, true), 1);
 			now++;
 		}
 		assert_in_range(pieces, 7, 12);
@@ -261,9 +280,9 @@ static void test_return_all(void **state)
 	world_collect(w);
 	a->heap_peak = 1;
 	keep = a->heap_goal / 10 * 11;
-	while (gca_scavenge_due(a) != U64_MAX) {
-		now += gca_scavenge_due(a);
-		n = gca_scavenge_take(a, run, 16);
+	while (gca_scavenge_due(a, true) != U64_MAX) {
+		now += gca_scavenge_due(a, true);
+		n = gca_scavenge_take(a, run, 16, true);
 		for (i = 0; i < n; i++)
 			memset((void *)run[i].start, 0, run[i].len);
 		gca_scavenge_done(a, run, n);
@@ -444,12 +463,16 @@ static void test_sweep_idle(void **state)
 	assert_false(gca_sweep_there(a));
 	world_cycle(w, GCA_UNTIL_MARKED);
 	assert_true(gca_sweep_there(a));
+	/* No idle time at all: one is to do it, until it is done. */
 	busy = true;
+	assert_false(a->sweep_starves);
 	assert_true(gca_sweep_idle(a));
 	assert_true(gca_sweep_there(a));
+	assert_true(a->sweep_starves);
 	busy = false;
 	assert_true(gca_sweep_idle(a));
 	assert_false(gca_sweep_there(a));
+	assert_false(a->sweep_starves);
 	assert_int_equal(a->work, GCA_WORK_NONE);
 	/* With what goes when all is swept. */
 	assert_true(a->metadata < metadata);

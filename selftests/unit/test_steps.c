@@ -1042,17 +1042,17 @@ static void test_scavenge(void **state)
 		if (i % 3 == 0)
 			set_root(w, i, addr);
 	}
-	assert_int_equal(gca_scavenge_take(&w->a, run, 64), 0);	/* no cycle yet */
+	assert_int_equal(gca_scavenge_take(&w->a, run, 64, true), 0);	/* no cycle yet */
 	w->a.knob.heap_min = 0;
 	world_collect(w);	/* 20 MiB live: worth keeping are 44 - 20 */
-	assert_true(gca_scavenge_wanted(&w->a));
-	n = gca_scavenge_take(&w->a, run, 64);
+	assert_int_equal(gca_scavenge_due(&w->a, true), 0);
+	n = gca_scavenge_take(&w->a, run, 64, true);
 	assert_int_equal(n, 8);
 	for (i = 0; i < n; i++)
 		bytes += run[i].len;
 	assert_int_equal(bytes, 16 * MIB);
 	assert_int_equal((u64)w->a.heap.returning << GCARENA_PAGE_SHIFT, bytes);
-	assert_int_equal(gca_scavenge_take(&w->a, run + n, 64 - n), 0);
+	assert_int_equal(gca_scavenge_take(&w->a, run + n, 64 - n, true), 0);
 	/* nobody else gets them */
 	for (i = 0; i < 26; i++) {
 		u32 k;
@@ -1068,7 +1068,7 @@ static void test_scavenge(void **state)
 	memset(w->root, 0, sizeof(w->root));
 	w->a.knob.percent = 1;
 	world_collect(w);
-	for (bytes = 0; (n = gca_scavenge_take(&w->a, run, 64)); gca_scavenge_done(&w->a, run, n))
+	for (bytes = 0; (n = gca_scavenge_take(&w->a, run, 64, true)); gca_scavenge_done(&w->a, run, n))
 		for (i = 0; i < n; i++) {
 			memset((void *)run[i].start, 0, run[i].len);
 			bytes += run[i].len;

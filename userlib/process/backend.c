@@ -358,10 +358,11 @@ static int process_runs_done(struct gca_process *p, u32 nr_done)
 }
 
 /* Runs for the reply: those of a lost reply first. */
-static u32 process_runs_take(struct gca_process *p, struct gcarena_run *runs, u32 room)
+static u32 process_runs_take(struct gca_process *p, struct gcarena_run *runs, u32 room,
+			     bool patient)
 {
 	if (!p->nr_runs && room)
-		p->nr_runs = gca_scavenge_take(&p->arena, p->run, room);
+		p->nr_runs = gca_scavenge_take(&p->arena, p->run, room, patient);
 	p->nr_given = min(p->nr_runs, room);
 	if (p->nr_given)
 		memcpy(runs, p->run, p->nr_given * sizeof(p->run[0]));
@@ -372,6 +373,7 @@ static u32 process_runs_take(struct gca_process *p, struct gcarena_run *runs, u3
 static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 {
 	struct gcarena_run *runs = (struct gcarena_run *)(uintptr_t)req->runs;
+	bool nowait = req->flags & GCARENA_SERVE_NOWAIT;
 	u32 room = req->nr_runs, n = 0;
 	int err = 0;
 	u64 due;
@@ -385,20 +387,21 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 			break;
 		}
 		p->poke = false;
+		WRITE_ONCE(p->runs_until, U64_MAX);
+		smp_mb();	/* before it looks; pairs with the one in gca_scavenge_look() */
 		pthread_mutex_unlock(&p->lock);
-		due = room ? gca_scavenge_due(&p->arena) : U64_MAX;
-		n = process_runs_take(p, runs, room);
+		n = process_runs_take(p, runs, room, !nowait);
+		due = room ? gca_scavenge_due(&p->arena, true) : U64_MAX;
 		pthread_mutex_lock(&p->lock);
-		/* What there is from now on is news. */
-		if (n) {
-			WRITE_ONCE(p->runs_wanted, false);
+		if (n)
 			break;
-		}
-		if (req->flags & GCARENA_SERVE_NOWAIT)
+		if (nowait) {
 			err = -EAGAIN;
-		/* Due, and yet nothing to be had: until there is news. */
-		if (!err && !p->poke && !p->dying && !(p->look && !p->look_given))
-			gca_wait(p, &p->pager, due ? due : U64_MAX);
+		} else if (!p->poke && !p->dying && !(p->look && !p->look_given)) {
+			if (due != U64_MAX)
+				WRITE_ONCE(p->runs_until, gca_port_now() + due);
+			gca_wait(p, &p->pager, due);
+		}
 	}
 	if (p->dying)
 		err = -ESRCH;

@@ -403,6 +403,8 @@ static void gca_coordinate_once(struct gca_process *p)
 	gca_scavenge_look(&p->arena);
 	pthread_mutex_lock(&p->lock);
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
+	if (!ret && gca_cycle_asked(&p->arena))
+		WRITE_ONCE(p->kicked, true);
 }
 
 /* gca_coordinator_look() - something has changed that says when its time comes */
@@ -469,18 +471,19 @@ bool gca_port_kick(struct gca_arena *a)
 	return true;
 }
 
-void gca_port_return(struct gca_arena *a, bool wanted)
+void gca_port_return(struct gca_arena *a, u64 due)
 {
 	struct gca_process *p = a->port;
+	u64 at = gca_port_now() + due;
 
-	if (wanted == READ_ONCE(p->runs_wanted))
+	if (at >= READ_ONCE(p->runs_until))
 		return;
 	pthread_mutex_lock(&p->lock);
-	if (wanted && !p->runs_wanted) {
+	if (at < p->runs_until) {
+		WRITE_ONCE(p->runs_until, 0);
 		p->poke = true;
 		pthread_cond_signal(&p->pager);
 	}
-	WRITE_ONCE(p->runs_wanted, wanted);
 	pthread_mutex_unlock(&p->lock);
 }
 

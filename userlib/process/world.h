@@ -120,7 +120,7 @@ struct gca_hand {
  * @serving: a thread is in SERVE
  * @looks: it promised to look after the plain roots; also read without
  * @poke: it has something to look at
- * @runs_wanted: there were runs to return when last looked, and none has been taken since;
+ * @runs_until: when the pager will look for runs to return, by gca_port_now(), at the latest;
  *	also read without
  * @look: GCARENA_SERVE_* that is asked for, 0: nothing
  * @look_given: it has been told
@@ -153,7 +153,8 @@ struct gca_process {
 	struct gca_hand hand;
 	bool working;
 	unsigned int want, asleep, busy;
-	bool serving, looks, poke, runs_wanted;
+	bool serving, looks, poke;
+	u64 runs_until;
 	u32 look;
 	bool look_given, look_changed;
 	struct gcarena_run run[GCARENA_SERVE_RUNS];
