@@ -287,7 +287,7 @@ static long gca_sweep_round(struct gca_process *p, long due)
 	if (!s)
 		return due;
 	/* When it goes on, or there are workers. */
-	due = min(due, (long)GCA_TIMED_EVERY);
+	due = min_t(long, due, GCA_TIMED_EVERY);
 	if (!gca_owner_parked(p) && !gca_owner_exiting(p) && gca_sweep_idle(s->a)) {
 		gca_stats_take(s, &st);
 		gca_scavenge_look(s->a);

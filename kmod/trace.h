@@ -49,55 +49,32 @@ GCA_EVENT(gcarena_grow, chunk, metadata_bytes);
 GCA_EVENT(gcarena_death, cycles, live);
 
 /* Times and work are of this cycle; those of workers and assists are sums since the beginning. */
+#undef GCA_PACE
+#undef GCA_PACE_FIELD
+#undef GCA_PACE_ASSIGN
+#undef GCA_PACE_FORMAT
+#undef GCA_PACE_VALUE
+#define GCA_PACE(f)							\
+	f(cycles) f(begin_stop_ns) f(marking_ns) f(end_stop_ns)		\
+	f(assist_ns) f(worker_ns) f(idle_ns)				\
+	f(begun_live) f(ended_live) f(live) f(ended_goal)		\
+	f(goal) f(trigger)						\
+	f(work_heap) f(work_stack) f(work_roots)
+#define GCA_PACE_FIELD(x)	__field(u64, x)
+#define GCA_PACE_ASSIGN(x)	__entry->x = s->x,
+#define GCA_PACE_FORMAT(x)	" " #x "=%llu"
+#define GCA_PACE_VALUE(x)	__entry->x,
 TRACE_EVENT(gcarena_pace,
-	TP_PROTO(u64 arena, const struct gcarena_stats *s),
-	TP_ARGS(arena, s),
-	TP_STRUCT__entry(
-		__field(u64, arena)
-		__field(u64, cycle)
-		__field(u64, begin_stop_ns)
-		__field(u64, marking_ns)
-		__field(u64, end_stop_ns)
-		__field(u64, assist_ns)
-		__field(u64, worker_ns)
-		__field(u64, idle_ns)
-		__field(u64, begun_live)
-		__field(u64, ended_live)
-		__field(u64, live)
-		__field(u64, ended_goal)
-		__field(u64, goal)
-		__field(u64, trigger)
-		__field(u64, work_heap)
-		__field(u64, work_stack)
-		__field(u64, work_roots)
-		__field(u64, cons_mark)
-	),
-	TP_fast_assign(
-		__entry->arena = arena;
-		__entry->cycle = s->cycles;
-		__entry->begin_stop_ns = s->begin_stop_ns;
-		__entry->marking_ns = s->marking_ns;
-		__entry->end_stop_ns = s->end_stop_ns;
-		__entry->assist_ns = s->assist_ns;
-		__entry->worker_ns = s->worker_ns;
-		__entry->idle_ns = s->idle_ns;
-		__entry->begun_live = s->begun_live;
-		__entry->ended_live = s->ended_live;
-		__entry->live = s->live;
-		__entry->ended_goal = s->ended_goal;
-		__entry->goal = s->goal;
-		__entry->trigger = s->trigger;
-		__entry->work_heap = s->work_heap;
-		__entry->work_stack = s->work_stack;
-		__entry->work_roots = s->work_roots;
-		__entry->cons_mark = s->cons_mark;
-	),
-	TP_printk("arena=%016llx cycle=%llu begin_stop_ns=%llu marking_ns=%llu end_stop_ns=%llu assist_ns=%llu worker_ns=%llu idle_ns=%llu begun_live=%llu ended_live=%llu live=%llu ended_goal=%llu goal=%llu trigger=%llu work_heap=%llu work_stack=%llu work_roots=%llu cons_mark=%llu",
-		  __entry->arena, __entry->cycle, __entry->begin_stop_ns, __entry->marking_ns,
-		  __entry->end_stop_ns, __entry->assist_ns, __entry->worker_ns, __entry->idle_ns,
-		  __entry->begun_live, __entry->ended_live, __entry->live, __entry->ended_goal,
-		  __entry->goal, __entry->trigger, __entry->work_heap, __entry->work_stack,
-		  __entry->work_roots, __entry->cons_mark)
+	    TP_PROTO(u64 arena, const struct gcarena_stats *s),
+	    TP_ARGS(arena, s),
+	    TP_STRUCT__entry(__field(u64, arena)
+			     GCA_PACE(GCA_PACE_FIELD)
+			     __field(u64, cons_mark)),
+	    TP_fast_assign(__entry->arena = arena,
+			   GCA_PACE(GCA_PACE_ASSIGN)
+			   __entry->cons_mark = s->cons_mark;),
+	    TP_printk("arena=%016llx" GCA_PACE(GCA_PACE_FORMAT) " cons_mark=%llu",
+		      __entry->arena, GCA_PACE(GCA_PACE_VALUE) __entry->cons_mark)
 );
 
 #endif /* GCA_TRACE_H */

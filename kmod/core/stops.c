@@ -66,11 +66,10 @@ static void publish_pause(struct gca_arena *a, u64 end, u64 ns)
 	struct gcarena_control *c = a->control;
 	u64 i = a->totals.stop.n - 1;
 
-	/* The last store of pauses before these: a reader who sees these sees that, too. */
-	smp_wmb();
+	smp_wmb();	/* the last store of pauses: who reads these sees that, too */
 	WRITE_ONCE(c->pause[i % GCARENA_PAUSES].end, end);
 	WRITE_ONCE(c->pause[i % GCARENA_PAUSES].ns, ns);
-	smp_store_release(&c->pauses, i + 1);
+	smp_store_release(&c->pauses, i + 1);	/* pairs with gca_pauses() */
 }
 
 void gca_start_world(struct gca_arena *a)
