@@ -11,7 +11,8 @@
  * for mode idle: nobody tells a process when a processor is idle, and who has become
  * SCHED_IDLE may not become anything else again.  So they are ordinary threads, and mark
  * on in that mode until the scheduler gives the processor of one to somebody else: then that
- * one does not for a while, the longer the more often it happens.
+ * one does not for a while, the longer the more often it happens.  Sweeping for which nobody
+ * waits is little: who does it gives the processor away after each short slice, as Go's does.
  *
  * In a stop it may wait for no thread but its own kind, and allocate nothing: an attached
  * thread may be parked inside malloc().  process->lock is no danger: who holds it has all
@@ -27,6 +28,7 @@
 #include "world.h"
 
 #define GCA_SLICE_NS		500000
+#define GCA_SWEEP_NS		100000
 #define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
 #define GCA_LOOK_AGAIN		50000
 #define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
@@ -98,6 +100,12 @@ static int gca_turn(struct gca_process *p, struct gca_hand *h)
 
 	if (!gca_turn_begin(a, &h->turn))
 		return -EAGAIN;
+	if (READ_ONCE(a->work) == GCA_WORK_SWEEP_IDLE) {
+		did = gca_work_slice(a, h->turn.mode, GCA_SWEEP_NS);
+		gca_turn_end(a, &h->turn);
+		sched_yield();
+		return did;
+	}
 	if (h->turn.mode == GCA_MARK_IDLE)
 		return h->turn.began < h->shy_until ? -EAGAIN : gca_slice_idle(p, h);
 	did = gca_work_slice(a, h->turn.mode, GCA_SLICE_NS);
