@@ -291,7 +291,7 @@ static long gca_sweep_round(struct gca_process *p, long due)
 	if (!gca_owner_parked(p) && !gca_owner_exiting(p) && gca_sweep_idle(s->a)) {
 		gca_stats_take(s, &st);
 		gca_scavenge_look(s->a);
-		due = 0;
+		due = 1;	/* with none it would not be frozen, either */
 	}
 	gca_shell_put(s);
 	return due;
