@@ -200,7 +200,7 @@ static void gca_coordinate_arena(struct gca_shell *s)
 			gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret,
 					  run && !ret);
 		if (!ret && gca_cycle_asked(s->a))
-			WRITE_ONCE(s->kicked, true);
+			gca_port_kick(s->a);
 	}
 	if (gca_shell_dying(s)) {
 		WRITE_ONCE(s->kicked, false);

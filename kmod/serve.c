@@ -434,7 +434,7 @@ static int gca_serve_interrupted(struct gca_shell *s)
 static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
-	u64 due = U64_MAX;
+	u64 due = U64_MAX, now;
 	u32 flags;
 	long ret;
 
@@ -478,11 +478,13 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 		}
 		gca_scan_ready(s, true);
 		ret = MAX_SCHEDULE_TIMEOUT;
+		/* The time first: or who allocates would find a later one, and wake us for nothing. */
+		now = gca_port_now();
 		if (arg->nr_runs)
 			due = gca_scavenge_due(s->a, true);
 		if (due != U64_MAX) {
 			ret = nsecs_to_jiffies(due) + 1;
-			gca_runs_until(s, gca_port_now() + due);
+			gca_runs_until(s, now + due);
 		}
 		ret = wait_event_interruptible_timeout(s->pager_wq, gca_shell_dying(s) ||
 						       gca_scan_there(s) || gca_look_there(s) ||

@@ -43,6 +43,13 @@ struct kernel {
 static pthread_mutex_t kernels_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct kernel *kernels;
 
+static void lose(struct kernel *k)
+{
+	if (!__atomic_exchange_n(&k->lost, 1, __ATOMIC_RELAXED))
+		gcl_say("gcarena: descriptor %d is no longer the arena (closed by closefrom() or the like?): nothing can be allocated or collected any more",
+			k->fd);
+}
+
 /* All have the same device: an older one of that number has been closed behind our back. */
 static void kernel_list(struct kernel *k)
 {
@@ -51,7 +58,7 @@ static void kernel_list(struct kernel *k)
 	pthread_mutex_lock(&kernels_lock);
 	for (struct kernel *old = kernels; old; old = old->next)
 		if (old->fd == k->fd)
-			__atomic_store_n(&old->lost, 1, __ATOMIC_RELAXED);
+			lose(old);
 	k->next = kernels;
 	kernels = k;
 	pthread_mutex_unlock(&kernels_lock);
@@ -94,9 +101,7 @@ static int fd_check(struct kernel *k)
 		return -EBADF;
 	if (!fstat(k->fd, &st) && S_ISCHR(st.st_mode) && st.st_rdev == k->rdev)
 		return 0;
-	if (!__atomic_exchange_n(&k->lost, 1, __ATOMIC_RELAXED))
-		gcl_say("gcarena: descriptor %d is no longer the arena (closed by closefrom() or the like?): nothing can be allocated or collected any more",
-			k->fd);
+	lose(k);
 	return -EBADF;
 }
 
@@ -234,9 +239,10 @@ static int kernel_open(struct gca_space *space, struct gcarena_create *create, c
 out:
 	if (heap != MAP_FAILED)
 		munmap(heap, create->heap_size);
-	close(fd);
+	/* First: somebody else may get its number. */
 	if (k)
 		kernel_unlist(k);
+	close(fd);
 	free(k);
 	return err;
 }
@@ -259,9 +265,9 @@ static void kernel_close(struct gca_space *space, int child)
 	(void)child;
 	munmap((void *)(uintptr_t)space->control, space->control_size);
 	munmap(space->heap, space->heap_size);
+	kernel_unlist(k);
 	if (ours)
 		close(k->fd);
-	kernel_unlist(k);
 	free(k);
 }
 

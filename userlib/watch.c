@@ -48,6 +48,7 @@ struct watched {
 /**
  * struct watch - the watcher; what is not under watch_lock is its thread's own
  * @thread: if @running
+ * @ended: it has returned, or will do nothing else; atomic
  * @f: the pipe that ends it, for reading; memory.events; pressure; the pipe, for writing
  * @dir: directory of the group
  * @root: bytes of @dir that are the mount point: above it there is nothing
@@ -60,7 +61,7 @@ struct watched {
  *	Atomic: those who open arenas read it
  */
 static struct watch {
-	bool running;
+	bool running, ended;
 	pthread_t thread;
 	struct watched f[NR_FDS];
 	char dir[PATH_MAX], own[PATH_MAX];
@@ -345,9 +346,8 @@ static void lost(int i)
 	watch.look = soon < watch.look ? soon : watch.look;
 }
 
-static void *watcher(void *arg)
+static void look_out(void)
 {
-	(void)arg;
 	watch.look = gcl_now() + LOOK_MS * NS_PER_MS;
 	for (;;) {
 		struct pollfd p[] = {
@@ -365,10 +365,10 @@ static void *watcher(void *arg)
 			continue;
 		}
 		if (poll(p, 3, (int)((watch.look - now) / NS_PER_MS) + 1) < 0 && errno != EINTR)
-			return NULL;	/* without memory for that we are of no use */
+			return;	/* without memory for that we are of no use */
 		/* Or somebody has closed it, and still has the other end. */
 		if (p[WAKE].revents || !is_ours(&watch.f[WAKE]))
-			return NULL;
+			return;
 		/* An event and the end of the file look the same here, but not to who reads. */
 		if (p[EVENTS].revents)
 			more = is_short();
@@ -381,6 +381,14 @@ static void *watcher(void *arg)
 		if (more > 0)
 			pressed();
 	}
+}
+
+static void *watcher(void *arg)
+{
+	(void)arg;
+	look_out();
+	__atomic_store_n(&watch.ended, true, __ATOMIC_RELEASE);
+	return NULL;
 }
 
 /* --------------------------------------------------------------- birth and death */
@@ -421,16 +429,18 @@ static bool start(void)
 	return !err;
 }
 
-/* If one of the pipe's ends is not ours any more it ends by itself.  Under watch_lock */
+/* Under watch_lock. */
 static void stop(void)
 {
 	if (is_ours(&watch.f[WAKE]) && is_ours(&watch.f[WAKER]) &&
 	    write(watch.f[WAKER].fd, "", 1) < 0)
 		gcl_say("gcarena: the thread that watches the control group cannot be told to end");
+	close_one(WAKER);	/* it sees that, too */
 	pthread_join(watch.thread, NULL);
 	for (int i = 0; i < NR_FDS; i++)
 		close_one(i);
 	watch.running = false;
+	watch.ended = false;
 }
 
 /* gcl_watch_start() - an arena with a pager has been opened; it is not a failure if we cannot */
@@ -438,8 +448,8 @@ void gcl_watch_start(struct gca_arena *a)
 {
 	struct held h = hold();
 
-	/* A daemon has closed its descriptors: then it has gone, or goes. */
-	if (watch.running && !(is_ours(&watch.f[WAKE]) && is_ours(&watch.f[WAKER])))
+	/* Its descriptors were closed.  Not waited for: it may be in a cycle that waits for us. */
+	if (watch.running && __atomic_load_n(&watch.ended, __ATOMIC_ACQUIRE))
 		stop();
 	if (!watch.running)
 		watch.running = start();
@@ -469,6 +479,7 @@ void gcl_watch_fork(enum gcl_fork when)
 		for (int i = 0; i < NR_FDS; i++)
 			close_one(i);
 		watch.running = false;
+		watch.ended = false;
 	}
 	pthread_mutex_unlock(&watch_lock);
 }

@@ -652,8 +652,10 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o)
 		set_deadline(a, o);
 	}
 	/* What the last one has left, if it is much: in the step one thread sweeps for all. */
-	if (!o->lent && atomic64_read(&a->unswept) > SWEEP_ALONE)
+	if (!o->lent && atomic64_read(&a->unswept) > SWEEP_ALONE) {
 		sweep_by_workers(a);
+		set_deadline(a, o);
+	}
 	if (at_once(a, o)) {
 		whole.stopped = true;
 		if (!o->lent)

@@ -510,6 +510,7 @@ TEST(descriptors_are_closed)
 	ASSERT_TRUE(arena);
 	gct_sleep_ms(100);	/* pager and watcher sleep */
 	ASSERT_EQ(close_range(3, ~0U, 0), 0);
+	gct_sleep_ms(100);
 	/* Another one has the first one's numbers; each closes its own. */
 	second = open_plain();
 	ASSERT_TRUE(second);

@@ -376,7 +376,7 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 	bool nowait = req->flags & GCARENA_SERVE_NOWAIT;
 	u32 room = req->nr_runs, n = 0;
 	int err = 0;
-	u64 due;
+	u64 due, now;
 
 	pthread_mutex_lock(&p->lock);
 	req->flags &= GCARENA_SERVE_NOWAIT;
@@ -391,6 +391,8 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 		smp_mb();	/* before it looks; pairs with the one in gca_scavenge_look() */
 		pthread_mutex_unlock(&p->lock);
 		n = process_runs_take(p, runs, room, !nowait);
+		/* The time first: or who allocates would find a later one, and wake us for nothing. */
+		now = gca_port_now();
 		due = room ? gca_scavenge_due(&p->arena, true) : U64_MAX;
 		pthread_mutex_lock(&p->lock);
 		if (n)
@@ -399,7 +401,7 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 			err = -EAGAIN;
 		} else if (!p->poke && !p->dying && !(p->look && !p->look_given)) {
 			if (due != U64_MAX)
-				WRITE_ONCE(p->runs_until, gca_port_now() + due);
+				WRITE_ONCE(p->runs_until, now + due);
 			gca_wait(p, &p->pager, due);
 		}
 	}

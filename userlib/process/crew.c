@@ -411,7 +411,8 @@ static void gca_coordinate_once(struct gca_process *p)
 	gca_scavenge_look(&p->arena);
 	pthread_mutex_lock(&p->lock);
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
-	if (!ret && gca_cycle_asked(&p->arena))
+	/* As gca_port_kick(). */
+	if (!ret && p->looks && gca_cycle_asked(&p->arena))
 		WRITE_ONCE(p->kicked, true);
 }
 
