@@ -478,7 +478,7 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 		}
 		gca_scan_ready(s, true);
 		ret = MAX_SCHEDULE_TIMEOUT;
-		/* The time first: or who allocates would find a later one, and wake us for nothing. */
+		/* The time first: or a refill would find a later one, and wake us for nothing. */
 		now = gca_port_now();
 		if (arg->nr_runs)
 			due = gca_scavenge_due(s->a, true);

@@ -391,7 +391,7 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 		smp_mb();	/* before it looks; pairs with the one in gca_scavenge_look() */
 		pthread_mutex_unlock(&p->lock);
 		n = process_runs_take(p, runs, room, !nowait);
-		/* The time first: or who allocates would find a later one, and wake us for nothing. */
+		/* The time first: or a refill would find a later one, and wake us for nothing. */
 		now = gca_port_now();
 		due = room ? gca_scavenge_due(&p->arena, true) : U64_MAX;
 		pthread_mutex_lock(&p->lock);
