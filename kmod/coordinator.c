@@ -165,11 +165,20 @@ void gca_requests_end(struct gca_shell *s)
 		gca_requests_done(s, &taken, -ESRCH, false);
 }
 
+/* After each piece of work for an arena. */
+static void gca_tell(struct gca_shell *s)
+{
+	struct gcarena_stats st;
+
+	WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
+	gca_stats_take(s, &st);
+	gca_scavenge_look(s->a);
+}
+
 /* Everything that this arena wants now. */
 static void gca_coordinate_arena(struct gca_shell *s)
 {
 	struct gca_order paced = { .until = GCA_UNTIL_MARKED, .lazy = true }, o;
-	struct gcarena_stats st;
 	LIST_HEAD(taken);
 	bool run;
 	int ret;
@@ -191,9 +200,7 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		/* A paced one that somebody else's cycle has made unnecessary is done. */
 		run = o.forced || gca_cycle_wanted(s->a);
 		ret = run ? gca_run_for_owner(s, &o) : 0;
-		WRITE_ONCE(s->process->coordinator_ns, current->se.sum_exec_runtime);
-		gca_stats_take(s, &st);
-		gca_scavenge_look(s->a);
+		gca_tell(s);
 		if (ret == -ECANCELED)
 			gca_requests_again(s, &taken);
 		else
@@ -282,15 +289,13 @@ static long gca_look_round(struct gca_process *p)
 static long gca_sweep_round(struct gca_process *p, long due)
 {
 	struct gca_shell *s = gca_next_arena(p, gca_has_unswept);
-	struct gcarena_stats st;
 
 	if (!s)
 		return due;
 	/* When it goes on, or there are workers. */
 	due = min_t(long, due, GCA_TIMED_EVERY);
 	if (!gca_owner_parked(p) && !gca_owner_exiting(p) && gca_sweep_idle(s->a)) {
-		gca_stats_take(s, &st);
-		gca_scavenge_look(s->a);
+		gca_tell(s);
 		due = 1;	/* with none it would not be frozen, either */
 	}
 	gca_shell_put(s);

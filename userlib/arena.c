@@ -105,7 +105,6 @@ static void fork_parent(void)
  */
 static void fork_child(void)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
 	struct gcl_signals sigs = gcl_fork_sigs;
 	struct gcl_mutator *m;
 	struct gca_arena *a;
@@ -117,10 +116,9 @@ static void fork_child(void)
 		/* Neither pager nor watcher are here. */
 		a->has_pager = false;
 		a->serving = 0;
-		mmap((void *)(uintptr_t)a->space.control, a->space.control_size,
-		     PROT_READ, flags, -1, 0);
+		gcl_map_over(a->space.control, a->space.control_size, PROT_READ);
 		for (m = a->mutators; m; m = m->next) {
-			mmap(m->pub.area, m->area_size, PROT_READ | PROT_WRITE, flags, -1, 0);
+			gcl_map_over(m->pub.area, m->area_size, PROT_READ | PROT_WRITE);
 			memset(m->shadow, 0, sizeof(m->shadow));
 			m->pub.generation++;
 		}

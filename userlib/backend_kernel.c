@@ -250,11 +250,10 @@ out:
 /* Without a descriptor the arena dies with the mapping of its control page: zeros, phase off. */
 static void kernel_wake(struct gca_space *space)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
 	struct gcarena_destroy req = { .size = sizeof(req) };
 
 	if (call(space, GCARENA_IOC_DESTROY, &req) == -EBADF)
-		mmap((void *)(uintptr_t)space->control, space->control_size, PROT_READ, flags, -1, 0);
+		gcl_map_over(space->control, space->control_size, PROT_READ);
 }
 
 static void kernel_close(struct gca_space *space, int child)

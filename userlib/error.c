@@ -113,6 +113,12 @@ void *gcl_map(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Zeroed pages of our own where something was mapped that goes. */
+void gcl_map_over(const volatile void *at, size_t bytes, int prot)
+{
+	mmap((void *)(uintptr_t)at, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
 int gcl_gettid(void)
 {
 	return (int)syscall(SYS_gettid);

@@ -6,10 +6,12 @@
  * One thread a process, while it has arenas with pagers.  It is not attached, holds no lock
  * while a cycle runs, and has all signals blocked.  Its descriptors are numbered high, and
  * looked at before they are closed: a program that closes all it does not know has closed ours,
- * and may have others of that number; with its pipe gone the thread ends.  When memory is short each arena is
- * collected, and gives back what is free; not more often than once in EVERY_MS, nor for more
- * than a tenth of the time: a group that stays at memory.high is short all the time.  It
- * is never reclaim itself that collects: the kernel tells us, and we ask as any thread may.
+ * and may have others of that number; with its pipe gone the thread ends.
+ *
+ * When memory is short each arena is collected, and gives back what is free; not more often than
+ * once in EVERY_MS, nor for more than a tenth of the time: a group that stays at memory.high is
+ * short all the time.  It is never reclaim itself that collects: the kernel tells us, and we ask
+ * as any thread may.
  *
  * Without cgroup v2, or where a file cannot be read, there is that much less to watch; with
  * nothing at all there is no thread.
@@ -393,6 +395,15 @@ static void *watcher(void *arg)
 
 /* --------------------------------------------------------------- birth and death */
 
+/* There is no thread, or no more.  Under watch_lock, as all that follows. */
+static void gone(void)
+{
+	for (int i = 0; i < NR_FDS; i++)
+		close_one(i);
+	watch.running = false;
+	watch.ended = false;
+}
+
 static void environment(void)
 {
 	const char *own = secure_getenv("GCARENA_CGROUP"), *cpus = secure_getenv("GCARENA_CPUS_MILLI");
@@ -424,12 +435,10 @@ static bool start(void)
 		pthread_attr_destroy(&attr);
 	}
 	if (err)
-		for (int i = 0; i < NR_FDS; i++)
-			close_one(i);
+		gone();
 	return !err;
 }
 
-/* Under watch_lock. */
 static void stop(void)
 {
 	if (is_ours(&watch.f[WAKE]) && is_ours(&watch.f[WAKER]) &&
@@ -437,10 +446,7 @@ static void stop(void)
 		gcl_say("gcarena: the thread that watches the control group cannot be told to end");
 	close_one(WAKER);	/* it sees that, too */
 	pthread_join(watch.thread, NULL);
-	for (int i = 0; i < NR_FDS; i++)
-		close_one(i);
-	watch.running = false;
-	watch.ended = false;
+	gone();
 }
 
 /* gcl_watch_start() - an arena with a pager has been opened; it is not a failure if we cannot */
@@ -475,11 +481,7 @@ void gcl_watch_fork(enum gcl_fork when)
 		pthread_mutex_lock(&watch_lock);
 		return;
 	}
-	if (when == GCL_FORK_CHILD && watch.running) {
-		for (int i = 0; i < NR_FDS; i++)
-			close_one(i);
-		watch.running = false;
-		watch.ended = false;
-	}
+	if (when == GCL_FORK_CHILD && watch.running)
+		gone();
 	pthread_mutex_unlock(&watch_lock);
 }

@@ -513,7 +513,8 @@ static bool part_to_return(const struct gca_arena *a, const struct gca_span *s, 
 	} else {
 		lo -= skew;
 		hi -= skew;
-		lo = max(lo, hi - min(n, hi));
+		if (n < hi - lo)
+			lo = hi - n;
 	}
 	if ((lo > start && !has_metadata(a, lo - 1)) || !has_metadata(a, lo) ||
 	    !has_metadata(a, hi - 1) || (hi < end && !has_metadata(a, hi))) {

@@ -95,6 +95,19 @@ static bool plan(struct gca_arena *a, struct plan *p)
 	return dirty > p->keep + least;
 }
 
+/* As gca_scavenge_due().  @p: out: what is due then */
+static u64 plan_due(struct gca_arena *a, struct plan *p, bool patient)
+{
+	u64 until = READ_ONCE(a->heap.vain_until), now;
+
+	if (!plan(a, p))
+		return U64_MAX;
+	if (p->slowly && patient)
+		until = max(until, READ_ONCE(a->heap.rest_until));
+	now = gca_port_now();
+	return until - min(until, now);
+}
+
 /**
  * gca_scavenge_due() - when should a pager return pages?
  * @a: arena
@@ -104,15 +117,9 @@ static bool plan(struct gca_arena *a, struct plan *p)
  */
 u64 gca_scavenge_due(struct gca_arena *a, bool patient)
 {
-	u64 until = READ_ONCE(a->heap.vain_until), now;
 	struct plan p;
 
-	if (!plan(a, &p))
-		return U64_MAX;
-	if (p.slowly && patient)
-		until = max(until, READ_ONCE(a->heap.rest_until));
-	now = gca_port_now();
-	return until - min(until, now);
+	return plan_due(a, &p, patient);
 }
 
 /** gca_scavenge_look() - is anything to be returned now?  And the port is told when it will be */
@@ -140,12 +147,13 @@ bool gca_scavenge_look(struct gca_arena *a)
  */
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room, bool patient)
 {
-	u64 due = gca_scavenge_due(a, patient), now = gca_port_now();
+	u64 now = gca_port_now(), due;
 	bool more = false;
 	struct plan p;
 	u32 n, dirty;
 
-	if (due == U64_MAX || !plan(a, &p)) {
+	due = plan_due(a, &p, patient);
+	if (due == U64_MAX) {
 		WRITE_ONCE(a->heap.giving, false);
 		return 0;
 	}

@@ -388,6 +388,13 @@ static void gca_requests_done(struct gca_process *p, struct gca_request *r, int 
 	pthread_cond_broadcast(&p->done);
 }
 
+/* After each piece of its work. */
+static void gca_tell(struct gca_process *p)
+{
+	WRITE_ONCE(p->coordinator_ns, gca_port_cpu_self());
+	gca_scavenge_look(&p->arena);
+}
+
 /* One request, or what the trigger asks for.  p->lock is held, but not meanwhile. */
 static void gca_coordinate_once(struct gca_process *p)
 {
@@ -407,8 +414,7 @@ static void gca_coordinate_once(struct gca_process *p)
 		ret = gca_collect(&p->arena, &o);
 		reason = ret ? 0 : p->arena.void_reason;
 	}
-	WRITE_ONCE(p->coordinator_ns, gca_port_cpu_self());
-	gca_scavenge_look(&p->arena);
+	gca_tell(p);
 	pthread_mutex_lock(&p->lock);
 	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
 	/* As gca_port_kick(). */
@@ -437,8 +443,7 @@ static void gca_sweep_rest(struct gca_process *p)
 {
 	pthread_mutex_unlock(&p->lock);
 	gca_sweep_idle(&p->arena);
-	WRITE_ONCE(p->coordinator_ns, gca_port_cpu_self());
-	gca_scavenge_look(&p->arena);
+	gca_tell(p);
 	pthread_mutex_lock(&p->lock);
 }
 
