@@ -48,12 +48,13 @@ struct task_struct;
 /* ---------------------------------------------------------------- processes */
 
 /**
- * struct gca_user - what one user (kuid) has; under gca_processes_lock
+ * struct gca_user - what one user (kuid) has; under gca_processes_lock, but for @workers
  * @link: in the list of users
  * @uid: who
  * @refs: processes of this user
  * @arenas: live arenas
  * @reserve: bytes of address space in them
+ * @workers: kernel threads of these processes, under crew_mutex
  */
 struct gca_user {
 	struct list_head link;
@@ -61,6 +62,7 @@ struct gca_user {
 	unsigned int refs;
 	unsigned int arenas;
 	u64 reserve;
+	unsigned int workers;
 };
 
 #define GCA_WORKERS_MAX	64	/* of a process */
@@ -197,13 +199,14 @@ struct gca_pages {
  * @file: a reference on it, so that a queued @work finds the module there
  * @task: held by get_task_struct(); the only one that may act as this mutator
  * @gt: the thread in its process; until detach
- * @on_task: in gca_task.threads
+ * @on_task: in gca_task.threads; read under RCU by the thread itself
  * @pages: the mutator area
  * @regs: three times gca_regs_bytes(); two belong to who has claimed the root job, the
  *	third to the thread
  * @counted: its critical sections are counted, not restartable
  * @queued: @work is queued, and will look at the generation
  * @work: see stop.c
+ * @rcu: it is freed so, for who reads @on_task
  */
 struct gca_thread {
 	refcount_t refs;
@@ -218,6 +221,7 @@ struct gca_thread {
 	bool counted;
 	u32 queued;
 	struct callback_head work;
+	struct rcu_head rcu;
 };
 
 /**
@@ -415,7 +419,7 @@ extern struct workqueue_struct *gca_wq;
 /* params.c */
 extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
 extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop, gca_idle;
-extern unsigned int gca_workers, gca_max_workers, gca_attach_rate;
+extern unsigned int gca_workers, gca_max_workers, gca_max_user_workers, gca_attach_rate;
 
 /* chardev.c */
 int gca_chardev_init(void);

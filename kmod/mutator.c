@@ -45,7 +45,7 @@ static void gca_thread_free(struct gca_thread *t)
 		gca_pages_fini(&t->pages);
 	put_task_struct(t->task);
 	kvfree(t->regs);
-	kfree(t);
+	kfree_rcu(t, rcu);
 	fput(file);	/* not at once: the shell outlives this call */
 }
 

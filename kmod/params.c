@@ -39,6 +39,8 @@ GCA_UINT_PARAM(workers, gca_workers, 16, 0, GCA_WORKERS_MAX,
 	       "Kernel threads that mark for a process, at most; 0: none, the thread that asks for a cycle marks (default 16)");
 GCA_UINT_PARAM(max_workers, gca_max_workers, 256, 0, 65536,
 	       "Such threads for all processes together (default 256)");
+GCA_UINT_PARAM(max_user_workers, gca_max_user_workers, 64, 0, 65536,
+	       "Such threads for all processes of a user together (default 64)");
 GCA_UINT_PARAM(attach_rate, gca_attach_rate, 8, 1, 1000000,
 	       "Such threads made and attached to cgroups a second, for all processes together; without, the thread that asks for a cycle marks (default 8)");
 GCA_UINT_PARAM(debug, gca_debug, 0, 0, GCARENA_DEBUG_ALL,

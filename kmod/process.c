@@ -117,7 +117,6 @@ static bool gca_process_unlink(struct gca_process *p)
 	if (p->refs)
 		return false;
 	hash_del(&p->link);
-	gca_user_put(p->user);
 	return true;
 }
 
@@ -126,6 +125,9 @@ static void gca_process_free(struct gca_process *p)
 {
 	gca_coordinator_put(p);
 	gca_crew_end(p);
+	mutex_lock(&gca_processes_lock);
+	gca_user_put(p->user);		/* the crew was in its account */
+	mutex_unlock(&gca_processes_lock);
 	put_task_struct(p->leader);
 	mmdrop(p->mm);
 	mutex_destroy(&p->lock);
@@ -327,7 +329,7 @@ int gca_task_join(struct gca_process *p, struct gca_thread *t)
 		new = NULL;
 		hash_add_rcu(p->tasks, &gt->link, (unsigned long)t->task);
 	}
-	list_add(&t->on_task, &gt->threads);
+	list_add_rcu(&t->on_task, &gt->threads);
 	t->gt = gt;
 	spin_unlock(&p->tasks_lock);
 	kfree(new);
@@ -341,7 +343,7 @@ void gca_task_leave(struct gca_process *p, struct gca_thread *t)
 	bool last;
 
 	spin_lock(&p->tasks_lock);
-	list_del(&t->on_task);
+	list_del_rcu(&t->on_task);
 	last = list_empty(&gt->threads);
 	if (last)
 		hash_del_rcu(&gt->link);

@@ -233,13 +233,20 @@ static void gca_capture_all(struct gca_process *p)
 	}
 }
 
+/* Does the caller owe one at all?  At the end of each call: without the lock. */
 static bool gca_owes(struct gca_process *p)
 {
-	struct gca_thread *t = gca_owing(p);
+	struct gca_thread *t;
+	struct gca_task *gt;
+	bool owes = false;
 
-	if (t)
-		gca_thread_put(t);
-	return t;
+	rcu_read_lock();
+	gt = gca_task_find(p, current);
+	if (gt)
+		list_for_each_entry_rcu(t, &gt->threads, on_task)
+			owes |= READ_ONCE(t->core.owes) != 0;
+	rcu_read_unlock();
+	return owes;
 }
 
 /**
@@ -315,7 +322,8 @@ static void gca_send(struct gca_shell *s, struct task_struct *task)
 
 static void gca_arm(struct gca_shell *s, struct gca_thread *t)
 {
-	if (!READ_ONCE(t->task->on_cpu))
+	/* And not who only waits for a processor. */
+	if (!READ_ONCE(t->task->on_cpu) && READ_ONCE(t->task->__state) != TASK_RUNNING)
 		s->held_asleep++;
 	if (s->stop_engine == GCARENA_ENGINE_TASKWORK)
 		gca_arm_work(t);

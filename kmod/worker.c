@@ -98,11 +98,27 @@ bool gca_owner_exiting(struct gca_process *p)
 	return READ_ONCE(p->leader->signal->flags) & SIGNAL_GROUP_EXIT;
 }
 
+/* The freezers pass over threads that have exited, and the first one may have, long ago. */
+static bool gca_owner_frozen(struct gca_process *p)
+{
+	struct task_struct *t;
+	bool frozen = false;
+
+	rcu_read_lock();
+	for_each_thread(p->leader, t) {
+		if (READ_ONCE(t->flags) & PF_EXITING)
+			continue;
+		frozen = READ_ONCE(t->jobctl) & JOBCTL_TRAP_FREEZE || freezing(t);
+		break;
+	}
+	rcu_read_unlock();
+	return frozen;
+}
+
 /* gca_owner_parked() - frozen, alone or with the machine, or stopped: nothing is begun for it */
 bool gca_owner_parked(struct gca_process *p)
 {
-	return READ_ONCE(p->leader->jobctl) & JOBCTL_TRAP_FREEZE || freezing(p->leader) ||
-	       READ_ONCE(p->leader->signal->flags) & SIGNAL_STOP_STOPPED;
+	return READ_ONCE(p->leader->signal->flags) & SIGNAL_STOP_STOPPED || gca_owner_frozen(p);
 }
 
 /* ------------------------------------------------------------------------ the work */
@@ -441,6 +457,7 @@ static struct gca_worker_thread *gca_worker_take(struct gca_process *p, unsigned
 
 	p->worker[i] = NULL;
 	WRITE_ONCE(p->nr_workers, p->nr_workers - 1);
+	p->user->workers--;
 	atomic_dec(&gca_workers_total);
 	return w;
 }
@@ -498,8 +515,12 @@ static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *f
 	gca_copy_class(from, w);
 }
 
-static bool gca_attach_turn(void)
+/* May another one be made?  Under crew_mutex, for the user's number. */
+static bool gca_worker_allowed(const struct gca_process *p)
 {
+	if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers) ||
+	    p->user->workers >= READ_ONCE(gca_max_user_workers))
+		return false;
 	gca_attaches.burst = READ_ONCE(gca_attach_rate);
 	return __ratelimit(&gca_attaches);
 }
@@ -544,13 +565,13 @@ int gca_port_crew_get(struct gca_arena *a)
 		if (p->worker[i] || p->nr_workers >= want)
 			continue;
 		/* Beyond the limits: what there is will do; without any, threads are lent. */
-		if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers) ||
-		    !gca_attach_turn())
+		if (!gca_worker_allowed(p))
 			break;
 		p->worker[i] = gca_worker_new(p, i, from);
 		if (!p->worker[i])
 			break;
 		atomic_inc(&gca_workers_total);
+		p->user->workers++;
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
 	}
 	WRITE_ONCE(a->crew, p->nr_workers);

@@ -285,24 +285,25 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->free = (u64)READ_ONCE(a->heap.free_dirty) << GCARENA_PAGE_SHIFT;
 }
 
-/** gca_stats_sync() - count what threads have allocated up to now, in an operation */
+/** gca_stats_sync() - count what threads have allocated up to now, an operation each */
 int gca_stats_sync(struct gca_arena *a)
 {
-	struct gca_mutator *m;
-	int err = gca_op_begin(a);
+	struct gca_mutator *m = NULL;
+	int err;
 	u32 i;
 
-	if (err)
-		return err;
-	gca_spin_lock(&a->mutators_lock);
-	list_for_each_entry(m, &a->mutators, link) {
+	while ((m = gca_mutator_next(a, m))) {
+		err = gca_op_begin(a);
+		if (err) {
+			gca_port_mutator_put(a, m);
+			return err;
+		}
 		gca_spin_lock(&m->lock);
-		for (i = 1; i < m->nr_slots; i++)
+		for (i = 1; m->twin && i < m->nr_slots; i++)
 			if (m->twin[i].span)
 				gca_mutator_observe(m, i);
 		gca_spin_unlock(&m->lock);
+		gca_op_end(a);
 	}
-	gca_spin_unlock(&a->mutators_lock);
-	gca_op_end(a);
 	return 0;
 }

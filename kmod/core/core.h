@@ -827,6 +827,7 @@ int gca_mutator_init(struct gca_mutator *m, struct gca_arena *a, u32 nr_slots,
 		     struct gcarena_mutator *shared);
 int gca_mutator_attach(struct gca_mutator *m);
 int gca_mutator_detach(struct gca_mutator *m);
+struct gca_mutator *gca_mutator_next(struct gca_arena *a, struct gca_mutator *m);
 void gca_mutator_fini(struct gca_mutator *m);
 
 /* central.c */

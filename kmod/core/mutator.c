@@ -67,6 +67,39 @@ void gca_mutator_snapshot(struct gca_worker *w, struct gca_mutator *m)
 	gca_spin_unlock(&m->lock);
 }
 
+/*
+ * gca_mutator_next() - for all mutators: the one after @m, or the first; held
+ * @m: what this returned before, let go of now; NULL: begin
+ *
+ * mutators_lock is held for the step only: there may be GCARENA_THREADS_MAX of them.  Who is
+ * attached or detached meanwhile may or may not be met; m->twin is looked at under m->lock.
+ */
+struct gca_mutator *gca_mutator_next(struct gca_arena *a, struct gca_mutator *m)
+{
+	struct gca_mutator *next = NULL, *i;
+	struct list_head *at;
+
+	gca_spin_lock(&a->mutators_lock);
+	if (m && list_empty(&m->link)) {
+		/* It has gone meanwhile.  Attached at the end, with growing numbers. */
+		list_for_each_entry(i, &a->mutators, link)
+			if (i->id > m->id) {
+				next = i;
+				break;
+			}
+	} else {
+		at = m ? m->link.next : a->mutators.next;
+		if (at != &a->mutators)
+			next = list_entry(at, struct gca_mutator, link);
+	}
+	if (next)
+		gca_port_mutator_get(a, next);
+	gca_spin_unlock(&a->mutators_lock);
+	if (m)
+		gca_port_mutator_put(a, m);
+	return next;
+}
+
 /**
  * gca_mutator_init() - prepare @m for gca_mutator_attach()
  * @m: zeroed
@@ -160,7 +193,12 @@ int gca_mutator_detach(struct gca_mutator *m)
 /** gca_mutator_fini() - after detach, or with the arena dead */
 void gca_mutator_fini(struct gca_mutator *m)
 {
-	if (m->twin)
-		gca_meta_free(m->arena, m->twin, m->nr_slots * sizeof(*m->twin));
+	struct gca_twin *twin;
+
+	gca_spin_lock(&m->lock);	/* gca_mutator_next() may have given it to somebody */
+	twin = m->twin;
 	m->twin = NULL;
+	gca_spin_unlock(&m->lock);
+	if (twin)
+		gca_meta_free(m->arena, twin, m->nr_slots * sizeof(*twin));
 }

@@ -100,7 +100,7 @@ static void sweep_cached(struct gca_arena *a, struct gca_mutator *m)
 	u32 i;
 
 	gca_spin_lock(&m->lock);
-	for (i = 1; i < m->nr_slots; i++) {
+	for (i = 1; m->twin && i < m->nr_slots; i++) {
 		struct gca_span *s = m->twin[i].span;
 
 		if (s && s->sweepgen != a->sweepgen)
@@ -134,16 +134,14 @@ static unsigned int sweep_centrals(struct gca_arena *a, unsigned int spans)
  */
 bool gca_sweep_some(struct gca_arena *a, unsigned int spans)
 {
-	struct gca_mutator *m;
+	struct gca_mutator *m = NULL;
 
 	if (!atomic64_read(&a->unswept))
 		return false;
 	if (sweep_centrals(a, spans) == spans)
 		return true;
-	gca_spin_lock(&a->mutators_lock);
-	list_for_each_entry(m, &a->mutators, link)
+	while ((m = gca_mutator_next(a, m)))
 		sweep_cached(a, m);
-	gca_spin_unlock(&a->mutators_lock);
 	return atomic64_read(&a->unswept) != 0;
 }
 
@@ -344,7 +342,7 @@ static void chunk_marks_clear(struct gca_arena *a, struct gca_chunk *c)
  */
 void gca_marks_clear(struct gca_arena *a)
 {
-	struct gca_mutator *m;
+	struct gca_mutator *m = NULL;
 	u32 i;
 
 	for (i = 0; i < a->nr_chunks; i++) {
@@ -357,8 +355,8 @@ void gca_marks_clear(struct gca_arena *a)
 	}
 	memset(a->overflow_chunks, 0, DIV_ROUND_UP(a->nr_chunks, 64) * sizeof(u64));
 	atomic_set(&a->overflowed, 0);
-	gca_spin_lock(&a->mutators_lock);
-	list_for_each_entry(m, &a->mutators, link)
+	while ((m = gca_mutator_next(a, m))) {
 		gca_ring_discard(m);
-	gca_spin_unlock(&a->mutators_lock);
+		gca_port_relax(a);
+	}
 }

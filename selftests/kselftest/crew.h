@@ -13,6 +13,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <grp.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -28,12 +29,14 @@ struct crew {
 	const char *group;		/* cgroup, or none */
 	int length;			/* of the chain */
 	int nice, policy;
+	uid_t uid;			/* another user, in the device's group; 0: none */
 	uint32_t engine;		/* GCARENA_CREATE_*, or 0 */
 	bool pager, looks;		/* a thread serves; and looks after the plain roots */
 	bool spinner;			/* a second thread is attached, and never calls */
 	bool mixed;			/* every kind of COLLECT in turn */
 	bool async;			/* cycles are only kicked, once there are workers */
 	int sock;			/* to pass the descriptor to, or 0 */
+	bool leaderless;		/* its first thread has exited */
 	bool heir;			/* a child that outlives the owner, outside the cgroup */
 	volatile unsigned long go;	/* COLLECTs the owner may make */
 	volatile int end;
@@ -244,6 +247,15 @@ static inline void crew_collect(struct crew *s, unsigned long i)
 	ASSERT_TRUE(raw_alloc(s->r, CREW_CLASS));
 }
 
+static inline void crew_become(uid_t uid)
+{
+	struct stat st;
+
+	ASSERT_EQ(stat(RAW_DEVICE, &st), 0);
+	ASSERT_EQ(setgroups(1, &st.st_gid), 0);
+	ASSERT_EQ(setresuid(uid, uid, uid), 0);
+}
+
 /* Return: 0: everything was right. */
 static inline int crew_owner(struct crew *s)
 {
@@ -255,9 +267,11 @@ static inline int crew_owner(struct crew *s)
 
 	gct_failed = 0;
 	s->r = &r;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (s->group)
 		ASSERT_EQ(group_write(s->group, "cgroup.procs", "0"), 0);
+	if (s->uid)
+		crew_become(s->uid);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (s->nice)
 		ASSERT_EQ(setpriority(PRIO_PROCESS, 0, s->nice), 0);
 	if (s->policy)
@@ -297,10 +311,18 @@ static inline int crew_owner(struct crew *s)
 	return gct_failed;
 }
 
+static inline void *crew_owner_thread(void *arg)
+{
+	_exit(crew_owner(arg));
+}
+
 static inline pid_t crew_new(struct crew *s)
 {
 	pid_t pid = fork();
+	pthread_t t;
 
+	if (!pid && s->leaderless && !pthread_create(&t, NULL, crew_owner_thread, s))
+		pthread_exit(NULL);
 	if (!pid)
 		_exit(crew_owner(s));
 	while (pid > 0 && !s->ready && !waitpid(pid, NULL, WNOHANG))

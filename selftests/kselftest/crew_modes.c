@@ -234,7 +234,9 @@ TEST_F(machine, idle_param_is_checked)
 
 /* ------------------------------------------------------------------ the module goes */
 
-static const char *const kept[] = { "attach_rate", "stop", "debug", "workers", "max_workers" };
+static const char *const kept[] = {
+	"attach_rate", "stop", "debug", "workers", "max_workers", "max_user_workers",
+};
 
 /* Unload it as soon as it lets us, and load it again as it was. */
 static void reload(const char *module)

@@ -385,4 +385,83 @@ TEST_F(machine, max_workers)
 	param_end(&p);
 }
 
+/*
+ * Who is frozen outside our calls dismisses nobody: the workers see to it themselves.  A freezer
+ * passes over threads that have exited, so the first one may say nothing of the others.
+ */
+static void leaves_frozen_group(bool leaderless)
+{
+	struct crew *s = crew_wanted();
+	char frozen[20] = "";
+	uint64_t end;
+	pid_t pid;
+
+	if (!group_wanted())
+		SKIP("no cgroup");
+	s->group = CREW_GROUP;
+	s->leaderless = leaderless;
+	s->go = 0;
+	pid = crew_new(s);
+	ASSERT_TRUE(crew_collects(s, 1));
+	ASSERT_GE(crew_list(pid, NULL, 0, NULL), 1);
+	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
+	end = gct_now_ms() + 10000ULL * (uint64_t)gct_slow();
+	while (crew_list(pid, NULL, 0, NULL) && gct_now_ms() < end)
+		gct_sleep_ms(10);
+	EXPECT_EQ(crew_list(pid, NULL, 0, NULL), 0);
+	/* Whether a group is frozen is looked at when a thread of it freezes. */
+	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
+	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
+	while (group_line(CREW_GROUP "/cgroup.events", "frozen ", frozen, sizeof(frozen)) &&
+	       strcmp(frozen, "1") && gct_now_ms() < end)
+		gct_sleep_ms(10);
+	EXPECT_TRUE(!strcmp(frozen, "1"));
+	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
+	EXPECT_TRUE(crew_collects(s, 1));
+	EXPECT_GE(crew_list(pid, NULL, 0, NULL), 1);
+	crew_end(pid, s);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
+}
+
+TEST_F(machine, leaves_a_frozen_group)
+{
+	leaves_frozen_group(false);
+}
+
+TEST_F(machine, leaves_a_frozen_group_without_its_first_thread)
+{
+	leaves_frozen_group(true);
+}
+
+/* One user has no more than his share, whatever number of processes; others have theirs. */
+TEST_F(machine, max_user_workers)
+{
+	struct param p = param_set(gct_param_path("max_user_workers"), "1");
+	struct crew *a = crew_wanted(), *b = crew_wanted(), *c = crew_wanted();
+	pid_t first, second, third;
+
+	a->go = 0;
+	b->go = 0;
+	c->go = 0;
+	c->uid = 1234;
+	first = crew_new(a);
+	second = crew_new(b);
+	third = crew_new(c);
+	EXPECT_TRUE(crew_collects(a, 2));
+	EXPECT_TRUE(crew_collects(b, 2));
+	EXPECT_TRUE(crew_collects(c, 2));
+	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 1);
+	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 0);
+	EXPECT_EQ(crew_list(third, NULL, 0, NULL), 1);
+	EXPECT_EQ(b->st.worker_ns, 0);
+	EXPECT_GT(b->st.mark_ns[0], 0);
+	/* What has ended counts no more. */
+	crew_end(first, a);
+	EXPECT_TRUE(crew_collects(b, 2));
+	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 1);
+	crew_end(second, b);
+	crew_end(third, c);
+	param_end(&p);
+}
+
 TEST_HARNESS_MAIN

@@ -391,6 +391,7 @@ TEST_F(machine, parameters_are_checked)
 		{ gct_param_path("level"), "3" }, { gct_param_path("level"), "-1" },
 		{ gct_param_path("level"), "x" }, { gct_param_path("max_arenas"), "65537" },
 		{ gct_param_path("max_reserve_gib"), "65537" },
+		{ gct_param_path("max_user_workers"), "65537" },
 		{ gct_param_path("stop_deadline_us"), "1" },
 		{ gct_param_path("age_limit_ms"), "0" }, { gct_param_path("debug"), "16" },
 		{ gct_param_path("stop"), "none" },

@@ -612,6 +612,65 @@ static void test_failing_allocations(void **state)
 	print_message("%u allocations failed in turn\n", n);
 }
 
+/* ------------------------------------------------------------- all mutators in turn */
+
+static int held_mutators;
+
+void gca_port_mutator_get(struct gca_arena *a, struct gca_mutator *m)
+{
+	__atomic_add_fetch(&held_mutators, 1, __ATOMIC_RELAXED);
+}
+
+void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m)
+{
+	__atomic_sub_fetch(&held_mutators, 1, __ATOMIC_RELAXED);
+}
+
+#define MANY	6
+
+/* Whoever leaves in between, those that stay are met once, in their order. */
+static void test_mutators_in_turn(void **state)
+{
+	struct world *w = world_open(64 * MIB, 0, 1);
+	struct gca_mutator *m[MANY + 1] = { &w->m }, *at;
+	struct gcarena_mutator *sh[MANY + 1];
+	u32 i, gone, met;
+
+	for (gone = 0; gone < 1 << (MANY + 1); gone++) {
+		for (i = 1; i <= MANY; i++) {
+			m[i] = test_calloc(1, sizeof(*m[i]));
+			sh[i] = test_calloc(1, gca_mutator_bytes(GCARENA_SLOTS_MIN));
+			assert_int_equal(gca_mutator_init(m[i], &w->a, GCARENA_SLOTS_MIN, sh[i]), 0);
+			m[i]->id = i;
+			assert_int_equal(gca_mutator_attach(m[i]), 0);
+		}
+		/* Each that is @gone goes when it, or the one before it if that is its turn, is held. */
+		for (at = NULL, met = 0; (at = gca_mutator_next(&w->a, at));) {
+			assert_int_equal(held_mutators, 1);
+			assert_int_equal(met >> at->id, 0);
+			met |= 1U << at->id;
+			for (i = at->id; i <= MANY && i <= at->id + 1; i++)
+				if (gone >> i & 1)
+					assert_int_equal(gca_mutator_detach(m[i]), 0);
+			assert_int_equal(gca_stats_sync(&w->a), 0);
+		}
+		assert_int_equal(held_mutators, 0);
+		assert_int_equal(~met & ~gone & ((2U << MANY) - 1), 0);
+		/* At the end there is none after it, gone or not. */
+		gca_port_mutator_get(&w->a, m[MANY]);
+		assert_null(gca_mutator_next(&w->a, m[MANY]));
+		for (i = 1; i <= MANY; i++) {
+			assert_int_equal(gca_mutator_detach(m[i]), 0);
+			gca_mutator_fini(m[i]);
+			test_free(m[i]);
+			test_free(sh[i]);
+		}
+		if (gone & 1)
+			world_attach(w);
+	}
+	world_close(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -629,6 +688,7 @@ int main(void)
 		cmocka_unit_test(test_scavenge),
 		cmocka_unit_test(test_scavenge_batch),
 		cmocka_unit_test(test_failing_allocations),
+		cmocka_unit_test(test_mutators_in_turn),
 	};
 
 #ifdef GCA_TSAN

@@ -113,7 +113,7 @@ static int gca_turn(struct gca_process *p, struct gca_hand *h)
 	return did;
 }
 
-/* Is there a thread that waits for marking?  Under p->lock, as gca_port_hurry() has it. */
+/* Is there a thread that waits for marking?  It is followed by gca_port_hurry(). */
 static bool gca_hurried(const struct gca_process *p)
 {
 	return READ_ONCE(p->arena.nr_payees);
@@ -122,14 +122,14 @@ static bool gca_hurried(const struct gca_process *p)
 /*
  * How many may work beside the coordinator?  While the world runs a processor is left to
  * it: they are found out too late, and a thread that allocates would wait for them.  Not so
- * while one does.
- * p->lock is held.
+ * while one does.  When there may be more of them they are told: gca_port_hurry(),
+ * gca_port_run_workers().
  */
 static unsigned int gca_helpers(const struct gca_process *p)
 {
-	unsigned int cpus = max(READ_ONCE(p->arena.processors), 2U);
+	unsigned int cpus = max(READ_ONCE(p->arena.processors), 2U), want = READ_ONCE(p->want);
 
-	return READ_ONCE(p->stopped) || gca_hurried(p) ? p->want : min(p->want, cpus - 2);
+	return READ_ONCE(p->stopped) || gca_hurried(p) ? want : min(want, cpus - 2);
 }
 
 static void *gca_worker(void *arg)
@@ -286,7 +286,8 @@ void gca_port_work(struct gca_arena *a)
 	struct gca_process *p = a->port;
 
 	smp_mb();	/* the work before asleep; pairs with the one in gca_worker() */
-	if (!READ_ONCE(p->asleep) || !READ_ONCE(p->working) || !READ_ONCE(p->want))
+	/* Who may not help is not woken for nothing: that costs more than a slice of an assist. */
+	if (!READ_ONCE(p->asleep) || !READ_ONCE(p->working) || !gca_helpers(p))
 		return;
 	pthread_mutex_lock(&p->lock);
 	pthread_cond_signal(&p->work);
