@@ -133,19 +133,36 @@ static __always_inline void prefetch_bits(const struct batch_state *s, const u64
 	}
 }
 
+/* The bits @pending, which are in @marks, too, are set in the word of marks at @pair. */
+static __always_inline void set_marks(const struct batch_state *s, u64 *pair, u64 marks,
+				      u64 pending)
+{
+	if (!pending)
+		return;
+	if (s->exclusive)
+		WRITE_ONCE(pair[0], marks);
+	else
+		gca_set_bits(&pair[0], pending);
+}
+
 /*
  * As gca_view_slot() and gca_mark_ref(), but that the span is looked up only when it
  * is another than the last, and nothing is done twice.  There is room.
+ *
+ * Bits of one word that come one after another are set at once: objects that lie in a row
+ * are mostly named in a row, and an atomic operation costs as much as all the rest.  Until
+ * then nobody else sees what has been queued here, so they are set before it is scanned.
  *
  * Return: 0; but the entry, and it is not queued, if @list: then the block has one word.
  */
 static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, bool list)
 {
+	u64 off, o, product, bit, marks = 0, pending = 0, *pair = NULL, *at;
 	const u64 *end = block + s->found;
-	u64 off, o, product, *pair, marks;
 	const struct gca_class *c;
 	u32 index, entry;
 
+	OPTIMIZER_HIDE_VAR(pair);	/* or gcc says that @at may be NULL where it is equal */
 	if (s->looked_up > STREWN)
 		prefetch_bits(s, block);
 	s->looked_up = 0;
@@ -164,20 +181,25 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 		index = product >> 32;
 		if (unlikely(index >= c->nelems))
 			continue;
-		pair = &s->last.bits[index / 64 * 2];
-		marks = READ_ONCE(pair[0]);
-		if (marks >> (index & 63) & 1)
+		at = &s->last.bits[index / 64 * 2];
+		if (at != pair) {
+			set_marks(s, pair, marks, pending);
+			pair = at;
+			marks = READ_ONCE(pair[0]);
+			pending = 0;
+		}
+		bit = 1ULL << (index & 63);
+		if (marks & bit)
 			continue;
-		if (!(READ_ONCE(pair[1]) >> (index & 63) & 1) && !gca_index_in(s->last.pw, index))
+		if (!(READ_ONCE(at[1]) & bit) && !gca_index_in(s->last.pw, index))
 			continue;
-		if (s->exclusive)
-			WRITE_ONCE(pair[0], marks | 1ULL << (index & 63));
-		else if (likely(c->size))
-			gca_set_bits(&pair[0], 1ULL << (index & 63));
-		else if (xchg(&pair[0], 1))
-			continue;	/* as in gca_mark_ref() */
 		if (unlikely(!marks))
 			gca_page_mark(gca_view_chunk(&s->v, s->last.head), s->last.head);
+		marks |= bit;
+		if (likely(c->size || s->exclusive))
+			pending |= bit;
+		else if (xchg(&pair[0], 1))
+			continue;	/* as in gca_mark_ref() */
 		s->objects++;
 		s->bytes += c->size;
 		entry = c->entry;
@@ -197,10 +219,12 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 			off -= o - index * c->size;
 		if (list) {
 			s->found = 0;
+			set_marks(s, pair, marks, pending);
 			return off << GCA_ENTRY_OFF_SHIFT | entry;
 		}
 		*s->top++ = off << GCA_ENTRY_OFF_SHIFT | entry;
 	}
+	set_marks(s, pair, marks, pending);
 	s->found = 0;
 	return 0;
 }
