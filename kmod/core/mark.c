@@ -41,7 +41,7 @@
 #define BLOCK_WORDS	64	/* read before what they name is greyed */
 #define GROUP		16	/* from small objects, so many and an object's */
 #define STREWN		4	/* spans looked up for a block of objects that lie apart */
-#define AHEAD		16	/* objects of a list that are on their way */
+#define AHEAD		32	/* objects of a list that are on their way */
 
 /**
  * struct last_span - the span that the word before pointed into
@@ -65,6 +65,9 @@ struct last_span {
  * struct batch_state - the worker's state during a batch, in registers
  * @v: the arena
  * @last: looked up last
+ * @pair: word of marks, and of alloc bits behind it, that the word before was about, or NULL
+ * @marks: what is in it, with @pending
+ * @pending: bits that are to be set there
  * @top: next free entry of the current buffer
  * @bottom: first
  * @limit: end
@@ -78,6 +81,7 @@ struct last_span {
 struct batch_state {
 	struct gca_view v;
 	struct last_span last;
+	u64 *pair, marks, pending;
 	u64 *top, *bottom, *limit;
 	bool exclusive;
 	u64 objects, bytes;
@@ -133,36 +137,37 @@ static __always_inline void prefetch_bits(const struct batch_state *s, const u64
 	}
 }
 
-/* The bits @pending, which are in @marks, too, are set in the word of marks at @pair. */
-static __always_inline void set_marks(const struct batch_state *s, u64 *pair, u64 marks,
-				      u64 pending)
+/*
+ * Set the marks that are pending.  Bits of one word that come one after another are set at
+ * once: objects that lie in a row are mostly named in a row, and an atomic operation costs as
+ * much as all the rest, and lets no load pass.  Another marker may queue the same objects
+ * meanwhile, as in gca_mark_ref(); before the batch is over all are set.
+ */
+static __always_inline void set_marks(struct batch_state *s)
 {
-	if (!pending)
+	if (!s->pending)
 		return;
 	if (s->exclusive)
-		WRITE_ONCE(pair[0], marks);
+		WRITE_ONCE(s->pair[0], s->marks);
 	else
-		gca_set_bits(&pair[0], pending);
+		gca_set_bits(&s->pair[0], s->pending);
+	s->pending = 0;
 }
 
 /*
  * As gca_view_slot() and gca_mark_ref(), but that the span is looked up only when it
  * is another than the last, and nothing is done twice.  There is room.
  *
- * Bits of one word that come one after another are set at once: objects that lie in a row
- * are mostly named in a row, and an atomic operation costs as much as all the rest.  Until
- * then nobody else sees what has been queued here, so they are set before it is scanned.
- *
- * Return: 0; but the entry, and it is not queued, if @list: then the block has one word.
+ * Return: 0; but the entry, and it is not queued, if @list: then the block has one word, and
+ * marks may be pending.
  */
 static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, bool list)
 {
-	u64 off, o, product, bit, marks = 0, pending = 0, *pair = NULL, *at;
+	u64 off, o, product, bit, *at;
 	const u64 *end = block + s->found;
 	const struct gca_class *c;
 	u32 index, entry;
 
-	OPTIMIZER_HIDE_VAR(pair);	/* or gcc says that @at may be NULL where it is equal */
 	if (s->looked_up > STREWN)
 		prefetch_bits(s, block);
 	s->looked_up = 0;
@@ -182,23 +187,22 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 		if (unlikely(index >= c->nelems))
 			continue;
 		at = &s->last.bits[index / 64 * 2];
-		if (at != pair) {
-			set_marks(s, pair, marks, pending);
-			pair = at;
-			marks = READ_ONCE(pair[0]);
-			pending = 0;
+		if (at != s->pair) {
+			set_marks(s);
+			s->pair = at;
+			s->marks = READ_ONCE(at[0]);
 		}
 		bit = 1ULL << (index & 63);
-		if (marks & bit)
+		if (s->marks & bit)
 			continue;
 		if (!(READ_ONCE(at[1]) & bit) && !gca_index_in(s->last.pw, index))
 			continue;
-		if (unlikely(!marks))
+		if (unlikely(!s->marks))
 			gca_page_mark(gca_view_chunk(&s->v, s->last.head), s->last.head);
-		marks |= bit;
+		s->marks |= bit;
 		if (likely(c->size || s->exclusive))
-			pending |= bit;
-		else if (xchg(&pair[0], 1))
+			s->pending |= bit;
+		else if (xchg(&at[0], 1))
 			continue;	/* as in gca_mark_ref() */
 		s->objects++;
 		s->bytes += c->size;
@@ -219,12 +223,12 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 			off -= o - index * c->size;
 		if (list) {
 			s->found = 0;
-			set_marks(s, pair, marks, pending);
 			return off << GCA_ENTRY_OFF_SHIFT | entry;
 		}
 		*s->top++ = off << GCA_ENTRY_OFF_SHIFT | entry;
 	}
-	set_marks(s, pair, marks, pending);
+	set_marks(s);
+	s->pair = NULL;
 	s->found = 0;
 	return 0;
 }
@@ -609,6 +613,7 @@ static noinline enum gca_batch batch_list(struct gca_worker *w)
 		}
 		entry = grey_block(&s, block, true);
 	}
+	set_marks(&s);
 	GCA_UREAD_END();
 	batch_end(w, &s);
 	return ret;
