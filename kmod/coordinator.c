@@ -118,6 +118,7 @@ static bool gca_requests_take(struct gca_shell *s, struct list_head *taken, stru
 			if (r->order.until != GCA_UNTIL_SWEPT)
 				continue;
 			o->forced |= r->order.forced;
+			o->soon &= r->order.soon;
 			o->stopped |= r->order.stopped;
 			o->sweep_stopped |= r->order.sweep_stopped;
 			o->timeout_ns = max(o->timeout_ns, r->order.timeout_ns);

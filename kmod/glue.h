@@ -486,6 +486,7 @@ int gca_ioc_large(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_settle(struct gca_shell *s, struct gca_call *c);
 
 /* lent.c */
+u32 gca_blame(struct gca_shell *s);
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 
 /* coordinator.c */

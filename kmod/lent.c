@@ -19,9 +19,10 @@
 			 GCARENA_COLLECT_SWEEP_STOPPED | GCARENA_COLLECT_STOPPED)
 
 /* The thread that was last not held in time, by the name that the caller knows it by. */
-static u32 gca_blame(struct gca_shell *s)
+u32 gca_blame(struct gca_shell *s)
 {
-	struct gca_thread *t = s->blame ? gca_thread_get(s, s->blame) : NULL;
+	u32 id = READ_ONCE(s->blame);
+	struct gca_thread *t = id ? gca_thread_get(s, id) : NULL;
 	u32 tid = 0;
 
 	if (t) {
@@ -82,6 +83,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 	struct gca_order o = {
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
+		.soon = arg->flags & GCARENA_COLLECT_PACED,
 		.lazy = true,
 		.stopped = arg->flags & GCARENA_COLLECT_STOPPED,
 		.sweep_stopped = arg->flags & GCARENA_COLLECT_SWEEP_STOPPED,

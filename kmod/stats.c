@@ -428,6 +428,7 @@ int gca_ioc_stats(struct gca_shell *s, struct gca_call *c)
 	if (ret)
 		return ret;
 	gca_stats_take(s, &st);
+	st.blame = gca_blame(s);	/* by its name here: not for /sys */
 	st.size = c->usize;
 	st.flags = 0;
 	c->u.stats = st;

@@ -328,6 +328,8 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 		gcl_restore(sigs);
 		if (err && (err != -ENOSPC || collected))
 			return no_memory(m, err);
+		if (wants & GCARENA_WANT_TELL)
+			gcl_tell_postponed(a);
 		/* A full arena needs a cycle whatever the pacer thinks of it. */
 		if (err || (wants & GCARENA_WANT_COLLECT)) {
 			if (gcl_collect(a, 0, !err) && err)
@@ -371,6 +373,8 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 		fill(obj, GCL_CLOBBER, o->bytes);
 	if (a->debug.clobber || (req.flags & GCARENA_LARGE_NEEDZERO))
 		fill(obj, 0, (o->bytes + GCARENA_PAGE_SIZE - 1) & ~(GCARENA_PAGE_SIZE - 1));
+	if (req.flags & GCARENA_WANT_TELL)
+		gcl_tell_postponed(a);
 	if (req.flags & GCARENA_WANT_COLLECT)
 		gcl_collect(a, 0, true);
 	gca_keep_alive(obj);

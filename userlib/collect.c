@@ -7,8 +7,10 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -144,6 +146,44 @@ void gcl_trace_end(struct gca_arena *a)
 		a->trace = now;
 	}
 	__atomic_store_n(&a->trace_busy, 0, __ATOMIC_RELEASE);
+}
+
+/* What the program calls a thread, " (name)", or "". */
+static const char *name_of(char *buf, size_t room, uint32_t tid)
+{
+	char path[64], comm[32];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/comm", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, comm, sizeof(comm));
+		close(fd);
+	}
+	buf[0] = 0;
+	if (n > 1)
+		snprintf(buf, room, " (%.*s)", (int)n - 1, comm);
+	return buf;
+}
+
+/*
+ * GCARENA_WANT_TELL: no stop has held all threads for a while, so no cycle begins, or ends.  The
+ * program gets on, slowly, and its heap grows: who wonders why is to read it, once.
+ */
+void gcl_tell_postponed(struct gca_arena *a)
+{
+	struct gcarena_stats now = { .size = sizeof(now) };
+	char name[40];
+
+	if (__atomic_exchange_n(&a->told_postponed, 1, __ATOMIC_RELAXED) && !a->tracing)
+		return;
+	if (a->be->stats(&a->space, &now) || !now.postponed_ns || !now.blame)
+		return;
+	gcl_say("gcarena: for %.1f s thread %u%s could not be stopped, so nothing is collected, and the heap grows (%llu MB): does it block signal %d for long, is it stopped or traced, or has the program replaced the handler?",
+		(double)now.postponed_ns / 1e9, (uint32_t)now.blame,
+		name_of(name, sizeof(name), (uint32_t)now.blame),
+		(unsigned long long)now.heap >> 20, a->stop_signal);
 }
 
 /* Another thread's name for people: its number, or "". */

@@ -84,6 +84,7 @@ struct gcl_ranges {
  * @dead: why nothing works any more, or NULL
  * @child: this is a forked child's copy
  * @stop_signal: of the signal engine; 0: task work was demanded, there is none
+ * @told_postponed: it has been said that no stop holds all threads
  * @lock: protects the lists, @found and @added.  Whoever holds it has all signals
  *	blocked and waits for nothing but a REFILL-like call of the collector: not
  *	for COLLECT, ATTACH, DETACH, nor for the loader's lock, because the pager
@@ -117,6 +118,7 @@ struct gca_arena {
 	const char *dead;
 	bool child;
 	int stop_signal;
+	int told_postponed;
 	pthread_mutex_t lock;
 	struct gcl_mutator *mutators;
 	uint32_t nr_mutators, reap_at;
@@ -165,6 +167,7 @@ int gcl_knobs_open(struct gca_arena *a, const struct gca_options *o);
 int gcl_collect(struct gca_arena *a, uint32_t flags, bool paced);
 void gcl_trace_begin(struct gca_arena *a);
 void gcl_trace_end(struct gca_arena *a);
+void gcl_tell_postponed(struct gca_arena *a);
 
 /* mutator.c */
 bool gcl_is_mine(const struct gcl_mutator *m);

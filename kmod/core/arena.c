@@ -267,6 +267,7 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->cpus_milli = gca_cpus_milli(a);
 	s->marking_cpu_ns = gca_pace_cpu(a);
 	s->cpu_ns = gca_port_cpu(a);
+	s->postponed_ns = gca_stop_postponed(a);
 	s->assists = READ_ONCE(t->assists.n);
 	s->assist_hold_ns_total = READ_ONCE(t->assists.ns_total);
 	s->assist_hold_ns_max = READ_ONCE(t->assists.ns_max);

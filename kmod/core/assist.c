@@ -424,5 +424,7 @@ u32 gca_wants(struct gca_arena *a, struct gca_mutator *pays)
 		gca_assist(pays);
 	if (gca_scavenge_look(a))
 		flags |= GCARENA_WANT_SERVE;
+	if (pays && gca_stop_tell(a))
+		flags |= GCARENA_WANT_TELL;
 	return flags;
 }

@@ -633,6 +633,9 @@ struct gca_totals {
  * @crew: workers that come, at most, likewise
  * @marks_idle: may workers mark in mode idle?
  * @stop_began: by gca_port_now()
+ * @postponed_since: by gca_port_now(): the first of the attempts at a stop that have failed up
+ *	to now; 0: the last one did not
+ * @postponed_told: the owner has been told of it, GCARENA_WANT_TELL
  * @stop_cpu: processor time of collecting, as all were held
  * @marking_began: by gca_port_now()
  * @live_at_begin: @heap_live at the begin stop
@@ -751,6 +754,8 @@ struct gca_arena {
 	u32 processors, crew;
 	bool marks_idle;
 	u64 stop_began, stop_cpu, marking_began;
+	u64 postponed_since;
+	u32 postponed_told;
 	u64 live_at_begin;
 	u32 void_run;
 
@@ -853,6 +858,8 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
  * @once: try the begin stop once only: -EAGAIN if a thread is not held in time
+ * @soon: or for a few milliseconds only, -ETIMEDOUT: who waits wants to allocate, and will ask
+ *	again
  * @goes_on: with GCA_UNTIL_MARKING: the caller goes on with the cycle at once, so it is paced
  * @stopped: mark in a stop, whatever gca_arena.concurrent says
  * @alone: lent, and nothing else can mark: it need not be atomic
@@ -868,6 +875,7 @@ struct gca_order {
 	bool forced;
 	bool lent;
 	bool once;
+	bool soon;
 	bool goes_on;
 	bool stopped;
 	bool alone;

@@ -157,7 +157,7 @@ static int cycle_begin(struct gca_arena *a, const struct gca_order *o)
 	for (tries = 0; tries < BEGIN_TRIES; tries++) {
 		err = cycle_prepare(a, o);
 		if (!err)
-			err = gca_stop_world(a, o->once);
+			err = gca_stop_world(a, o);
 		if (err)
 			return err;
 		err = gca_roots_begin(a);
@@ -447,7 +447,7 @@ static int run_step(struct gca_arena *a, const struct gca_order *o)
 	} else {
 		err = checks(a, o) ? gca_check_prepare(a) : 0;
 		if (!err)
-			err = gca_stop_world(a, false);
+			err = gca_stop_world(a, NULL);
 		if (err == -ETIMEDOUT) {
 			gca_cycle_abandon(a, GCARENA_VOID_AGE, o->forced);
 			return 0;

@@ -41,7 +41,9 @@ void gca_modes_begin(struct gca_arena *a);
 void gca_modes_end(struct gca_arena *a);
 
 /* stops.c */
-int gca_stop_world(struct gca_arena *a, bool once);
+int gca_stop_world(struct gca_arena *a, const struct gca_order *o);
+bool gca_stop_tell(struct gca_arena *a);
+u64 gca_stop_postponed(struct gca_arena *a);
 void gca_start_world(struct gca_arena *a);
 
 /* knobs.c */
@@ -59,6 +61,7 @@ void gca_pace_reset(struct gca_arena *a);
 void gca_pace_begin(struct gca_arena *a);
 void gca_pace_end(struct gca_arena *a, bool learn);
 struct gca_price gca_pace_price(struct gca_arena *a);
+bool gca_stop_tell(struct gca_arena *a);
 bool gca_pace_limited(struct gca_arena *a);
 
 /* sweep.c */

@@ -11,12 +11,24 @@
 #define STOP_WAIT_MAX	100000000ULL	/* of one attempt, ns */
 #define BACKOFF		10		/* times what the attempt cost the world */
 #define BACKOFF_MAX	1000000000ULL
+#define SOON		10000000ULL	/* of attempts that failed, gca_order.soon */
+#define TELL_AFTER	1000000000ULL	/* of attempts that failed, ns */
+
+/** gca_stop_postponed() - for how long, in ns, have attempts at a stop failed; 0: they have not */
+u64 gca_stop_postponed(struct gca_arena *a)
+{
+	u64 since = READ_ONCE(a->postponed_since);
+
+	return since ? gca_port_now() - since : 0;
+}
 
 static int postpone(struct gca_arena *a)
 {
 	u64 now = gca_port_now();
 
 	WRITE_ONCE(a->totals.postponed, a->totals.postponed + 1);
+	if (!a->postponed_since)
+		WRITE_ONCE(a->postponed_since, a->stop_began);
 	if (now > a->deadline)
 		return -ETIMEDOUT;
 	return gca_port_backoff(a, min(BACKOFF * (now - a->stop_began), BACKOFF_MAX));
@@ -24,12 +36,13 @@ static int postpone(struct gca_arena *a)
 
 /*
  * gca_stop_world() - hold all threads, trying again until they are
- * @once: or do not
+ * @o: how patiently, for a begin stop; NULL: until the age limit
  *
  * Return: 0 with the world stopped; else it runs: -ETIMEDOUT if some thread was not
- * held within the age limit, or what gca_port_stop() and gca_port_backoff() return.
+ * held within the age limit, or soon, if that was wanted; or what gca_port_stop() and
+ * gca_port_backoff() return.
  */
-int gca_stop_world(struct gca_arena *a, bool once)
+int gca_stop_world(struct gca_arena *a, const struct gca_order *o)
 {
 	struct gca_totals *t = &a->totals;
 	u64 wait = a->stop_wait, ns;
@@ -43,18 +56,35 @@ int gca_stop_world(struct gca_arena *a, bool once)
 		if (!err)
 			break;
 		gca_gate_open(a);
-		if (err == -EAGAIN && !once)
+		if (err == -EAGAIN && !(o && o->once))
 			err = postpone(a);
+		/* Having let the world run for a while, as before each attempt. */
+		if (!err && o && o->soon && gca_stop_postponed(a) >= SOON)
+			err = -ETIMEDOUT;
 		if (err)
 			return err;
 		wait = min(2 * wait, STOP_WAIT_MAX);
 	}
+	WRITE_ONCE(a->postponed_since, 0);
+	WRITE_ONCE(a->postponed_told, 0);
 	a->stop_cpu = gca_pace_cpu(a);
 	ns = gca_port_now() - a->stop_began;
 	WRITE_ONCE(t->hold_ns_total, t->hold_ns_total + ns);
 	if (ns > t->hold_ns_max)
 		WRITE_ONCE(t->hold_ns_max, ns);
 	return 0;
+}
+
+/*
+ * gca_stop_tell() - has the owner to be told that the world cannot be stopped?
+ *
+ * Who blocks the stop signal, say, holds up all cycles, and the heap grows: nobody would know
+ * why.  Once, until a stop has succeeded.
+ */
+bool gca_stop_tell(struct gca_arena *a)
+{
+	return unlikely(READ_ONCE(a->postponed_since)) && gca_stop_postponed(a) >= TELL_AFTER &&
+	       !READ_ONCE(a->postponed_told) && !xchg(&a->postponed_told, 1);
 }
 
 /*

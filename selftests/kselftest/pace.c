@@ -8,6 +8,7 @@
 #include "lists.h"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #define THREADS	8
 #define MANY	64
@@ -204,6 +205,89 @@ TEST_ENGINES(killed_while_they_wait)
 			SKIP("no such engine");
 		ASSERT_TRUE(WIFSIGNALED(status));
 	}
+}
+
+/* ------------------------------------------------------ who cannot be stopped */
+
+static int blocks;
+static uint64_t blocker_tid;
+
+static void *blocker(void *arg)
+{
+	struct gca_mutator *m = attach(arena);
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_setname_np(pthread_self(), "gct_blocker");
+	ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &all, &old), 0);
+	__atomic_store_n(&blocker_tid, (uint64_t)syscall(SYS_gettid), __ATOMIC_RELAXED);
+	while (__atomic_load_n(&blocks, __ATOMIC_RELAXED))
+		__asm__ __volatile__("pause");
+	ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &old, NULL), 0);
+	ASSERT_EQ(gca_detach(m), 0);
+	return arg;
+}
+
+/* More and more, until @till. */
+static void allocate_until(struct gca_mutator *m, bool (*till)(const struct gca_stats *s),
+			   struct gca_stats *s)
+{
+	do {
+		for (int i = 0; i < 512; i++)
+			ASSERT_TRUE(gca_alloc_noscan(m, 512));
+		ASSERT_EQ(gca_stats(arena, s), 0);
+	} while (!till(s));
+}
+
+static bool stuck(const struct gca_stats *s)
+{
+	return s->postponed_ns > 1500000000 && s->blame == __atomic_load_n(&blocker_tid, __ATOMIC_RELAXED);
+}
+
+static bool collected(const struct gca_stats *s)
+{
+	return !s->postponed_ns && s->cycles > 3 && s->freed_bytes;
+}
+
+/*
+ * Nothing is collected while a thread cannot be stopped.  The others get on, the heap grows, and
+ * the owner is told, once, which thread it is; then all is as it was.
+ */
+TEST(says_who_cannot_be_stopped)
+{
+	char name[] = "/tmp/gct_saysXXXXXX", line[512], want[100];
+	int lines = 0, saved = dup(2), fd = mkstemp(name);
+	struct gca_mutator *m;
+	struct gca_stats s;
+	pthread_t t;
+	FILE *f;
+
+	ASSERT_GE(fd, 0);
+	fflush(stderr);
+	ASSERT_EQ(dup2(fd, 2), 2);
+	open_paced(GCA_STOP_SIGNAL, NULL);
+	m = attach(arena);
+	blocks = 1;
+	ASSERT_EQ(pthread_create(&t, NULL, blocker, NULL), 0);
+	while (!__atomic_load_n(&blocker_tid, __ATOMIC_RELAXED))
+		gct_sleep_ms(1);
+	allocate_until(m, stuck, &s);
+	gct_note("# for %.1f s no stop: %.1f MiB, goal %.1f MiB", (double)s.postponed_ns / 1e9,
+		 (double)s.heap_bytes / (1 << 20), (double)s.goal_bytes / (1 << 20));
+	__atomic_store_n(&blocks, 0, __ATOMIC_RELAXED);
+	allocate_until(m, collected, &s);
+	pthread_join(t, NULL);
+	ASSERT_EQ(dup2(saved, 2), 2);
+	snprintf(want, sizeof(want), "thread %d (gct_blocker) could not be stopped", (int)blocker_tid);
+	f = fopen(name, "r");
+	ASSERT_TRUE(f);
+	while (fgets(line, sizeof(line), f))
+		lines += strstr(line, want) != NULL;
+	fclose(f);
+	unlink(name);
+	EXPECT_EQ(lines, 1);
+	ASSERT_EQ(gca_detach(m), 0);
+	gca_close(arena);
 }
 
 TEST_HARNESS_MAIN

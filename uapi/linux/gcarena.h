@@ -351,6 +351,7 @@ struct gcarena_detach {
 
 #define GCARENA_WANT_COLLECT	(1U << 0)	/* out: the trigger has been reached */
 #define GCARENA_WANT_SERVE	(1U << 1)	/* out: pages wait for SERVE */
+#define GCARENA_WANT_TELL	(1U << 2)	/* out: no stop holds all threads, see STATS */
 
 /**
  * struct gcarena_refill - GCARENA_IOC_REFILL: exhausted spans back, fresh ones in
@@ -628,6 +629,9 @@ struct gcarena_config {
  * @cpus_milli: processors that the owner may use, in thousandths
  * @marking_cpu_ns: processor time of marking, but for what was idle anyway
  * @cpu_ns: of the owner's threads, and of all who mark for it
+ * @postponed_ns: since then the world was to be stopped, and could not be; 0: it could
+ * @blame: thread id, as the caller knows it, of the last thread that was not held in time; 0:
+ *	all were, or it has gone
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -649,6 +653,7 @@ struct gcarena_stats {
 	__u64 assists, assist_hold_ns_total, assist_hold_ns_max, assist_hold_ns_p99;
 	__u64 begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
 	__u64 marking_cpu_ns, cpu_ns;
+	__u64 postponed_ns, blame;
 };
 
 /**

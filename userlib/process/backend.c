@@ -264,6 +264,7 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 	struct gca_order order = {
 		.until = GCA_UNTIL_SWEPT,
 		.forced = !paced,
+		.soon = paced,
 		.lazy = GCA_LAZY,
 		.stopped = req->flags & GCARENA_COLLECT_STOPPED,
 		.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED,
@@ -336,6 +337,7 @@ static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 				 (GCA_MEMBER_BYTES + gca_mutator_bytes(GCARENA_SLOTS_MAX));
 		req->workers = READ_ONCE(p->nr_workers) + 1;
 		req->coordinator_ns = READ_ONCE(p->coordinator_ns);
+		req->blame = (u64)READ_ONCE(p->blame);
 	}
 	gca_call_end(call);
 	return err;

@@ -370,6 +370,7 @@ static struct gca_request *gca_requests_take(struct gca_process *p)
 		*end = r;
 		end = &r->next;
 		first->order.forced |= r->order.forced;
+		first->order.soon &= r->order.soon;
 		first->order.stopped |= r->order.stopped;
 		first->order.sweep_stopped |= r->order.sweep_stopped;
 		first->order.timeout_ns = max(first->order.timeout_ns, r->order.timeout_ns);
