@@ -61,7 +61,6 @@ void gca_pace_reset(struct gca_arena *a);
 void gca_pace_begin(struct gca_arena *a);
 void gca_pace_end(struct gca_arena *a, bool learn);
 struct gca_price gca_pace_price(struct gca_arena *a);
-bool gca_stop_tell(struct gca_arena *a);
 bool gca_pace_limited(struct gca_arena *a);
 
 /* sweep.c */
