@@ -54,7 +54,7 @@ struct task_struct;
  * @refs: processes of this user
  * @arenas: live arenas
  * @reserve: bytes of address space in them
- * @workers: kernel threads of these processes, under crew_mutex
+ * @workers: kernel threads of these processes that have not left
  */
 struct gca_user {
 	struct list_head link;
@@ -62,7 +62,7 @@ struct gca_user {
 	unsigned int refs;
 	unsigned int arenas;
 	u64 reserve;
-	unsigned int workers;
+	atomic_t workers;
 };
 
 #define GCA_WORKERS_MAX	64	/* of a process */

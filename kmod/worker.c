@@ -54,6 +54,8 @@
 #define GCA_LOOK_UP		(HZ / 20)
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 
+atomic_t gca_workers_total = ATOMIC_INIT(0);
+
 static DEFINE_MUTEX(crew_mutex);
 
 static struct ratelimit_state gca_attaches =
@@ -63,7 +65,7 @@ static struct ratelimit_state gca_attaches =
  * struct gca_worker_thread - one of them
  * @process: whose
  * @task: held by get_task_struct()
- * @left: it has gone, or is going, of itself; set under process->work_lock
+ * @left: it has gone, or is going; set under process->work_lock
  * @policy: the owner's, for modes other than idle; SCHED_NORMAL or SCHED_IDLE
  * @nice: likewise
  * @turn: leave to mark
@@ -240,6 +242,16 @@ static bool gca_worker_unwanted(struct gca_process *p)
 	return !READ_ONCE(p->in_cycle) && (gca_owner_parked(p) || freezing(current));
 }
 
+/* It counts no more, though it may be there for a moment yet.  Under work_lock. */
+static void gca_worker_left(struct gca_worker_thread *w)
+{
+	if (w->left)
+		return;
+	WRITE_ONCE(w->left, true);
+	atomic_dec(&w->process->user->workers);
+	atomic_dec(&gca_workers_total);
+}
+
 /* Pairs with gca_cycle_claim().  Return: false if a cycle has begun. */
 static bool gca_worker_leave(struct gca_worker_thread *w)
 {
@@ -247,7 +259,7 @@ static bool gca_worker_leave(struct gca_worker_thread *w)
 
 	spin_lock(&p->work_lock);
 	if (!READ_ONCE(p->in_cycle))
-		WRITE_ONCE(w->left, true);
+		gca_worker_left(w);
 	spin_unlock(&p->work_lock);
 	return w->left;
 }
@@ -448,8 +460,6 @@ err:
 	return NULL;
 }
 
-atomic_t gca_workers_total = ATOMIC_INIT(0);
-
 /* Out of the crew, under crew_mutex; then gca_worker_join(). */
 static struct gca_worker_thread *gca_worker_take(struct gca_process *p, unsigned int i)
 {
@@ -457,8 +467,9 @@ static struct gca_worker_thread *gca_worker_take(struct gca_process *p, unsigned
 
 	p->worker[i] = NULL;
 	WRITE_ONCE(p->nr_workers, p->nr_workers - 1);
-	p->user->workers--;
-	atomic_dec(&gca_workers_total);
+	spin_lock(&p->work_lock);
+	gca_worker_left(w);
+	spin_unlock(&p->work_lock);
 	return w;
 }
 
@@ -515,11 +526,11 @@ static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *f
 	gca_copy_class(from, w);
 }
 
-/* May another one be made?  Under crew_mutex, for the user's number. */
+/* May another one be made?  Under crew_mutex, under which alone there come more. */
 static bool gca_worker_allowed(const struct gca_process *p)
 {
 	if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers) ||
-	    p->user->workers >= READ_ONCE(gca_max_user_workers))
+	    atomic_read(&p->user->workers) >= (int)READ_ONCE(gca_max_user_workers))
 		return false;
 	gca_attaches.burst = READ_ONCE(gca_attach_rate);
 	return __ratelimit(&gca_attaches);
@@ -571,7 +582,7 @@ int gca_port_crew_get(struct gca_arena *a)
 		if (!p->worker[i])
 			break;
 		atomic_inc(&gca_workers_total);
-		p->user->workers++;
+		atomic_inc(&p->user->workers);
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
 	}
 	WRITE_ONCE(a->crew, p->nr_workers);

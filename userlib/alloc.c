@@ -306,8 +306,8 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 	struct gcl_signals sigs;
 	bool collected = false;
 	uint32_t wants = 0;
+	int err, saved;
 	uint64_t obj;
-	int err;
 
 	for (;;) {
 		if (a->slow) {
@@ -326,15 +326,18 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 		sigs = gcl_block();
 		err = next_span(m, o->span_class, &wants);
 		gcl_restore(sigs);
-		if (err && (err != -ENOSPC || collected))
-			return no_memory(m, err);
 		if (wants & GCARENA_WANT_TELL)
 			gcl_tell_postponed(a);
+		if (err && (err != -ENOSPC || collected))
+			return no_memory(m, err);
 		/* A full arena needs a cycle whatever the pacer thinks of it. */
 		if (err || (wants & GCARENA_WANT_COLLECT)) {
-			if (gcl_collect(a, 0, !err) && err)
+			saved = errno;
+			if (!gcl_collect(a, 0, !err))
+				collected = true;
+			else if (err)
 				return no_memory(m, err);
-			collected = true;
+			errno = saved;	/* not the allocation's, if that succeeds */
 		}
 		wants = 0;
 	}
@@ -359,6 +362,8 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 	for (;;) {
 		req.flags = 0;
 		err = a->be->large(&a->space, &req);
+		if (req.flags & GCARENA_WANT_TELL)
+			gcl_tell_postponed(a);
 		if (!err)
 			break;
 		if (err == -EINTR)
@@ -373,8 +378,6 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 		fill(obj, GCL_CLOBBER, o->bytes);
 	if (a->debug.clobber || (req.flags & GCARENA_LARGE_NEEDZERO))
 		fill(obj, 0, (o->bytes + GCARENA_PAGE_SIZE - 1) & ~(GCARENA_PAGE_SIZE - 1));
-	if (req.flags & GCARENA_WANT_TELL)
-		gcl_tell_postponed(a);
 	if (req.flags & GCARENA_WANT_COLLECT)
 		gcl_collect(a, 0, true);
 	gca_keep_alive(obj);

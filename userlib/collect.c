@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -174,16 +175,22 @@ static const char *name_of(char *buf, size_t room, uint32_t tid)
 void gcl_tell_postponed(struct gca_arena *a)
 {
 	struct gcarena_stats now = { .size = sizeof(now) };
+	int cancel, saved = errno;
 	char name[40];
 
-	if (__atomic_exchange_n(&a->told_postponed, 1, __ATOMIC_RELAXED) && !a->tracing)
-		return;
+	/* It may be over by now. */
 	if (a->be->stats(&a->space, &now) || !now.postponed_ns || !now.blame)
 		return;
+	if (__atomic_exchange_n(&a->told_postponed, 1, __ATOMIC_RELAXED) && !a->tracing)
+		return;
+	/* An allocation is no cancellation point. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	gcl_say("gcarena: for %.1f s thread %u%s could not be stopped, so nothing is collected, and the heap grows (%llu MB): does it block signal %d for long, is it stopped or traced, or has the program replaced the handler?",
 		(double)now.postponed_ns / 1e9, (uint32_t)now.blame,
 		name_of(name, sizeof(name), (uint32_t)now.blame),
 		(unsigned long long)now.heap >> 20, a->stop_signal);
+	pthread_setcancelstate(cancel, NULL);
+	errno = saved;
 }
 
 /* Another thread's name for people: its number, or "". */

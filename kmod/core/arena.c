@@ -290,8 +290,8 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 int gca_stats_sync(struct gca_arena *a)
 {
 	struct gca_mutator *m = NULL;
+	u32 i, left;
 	int err;
-	u32 i;
 
 	while ((m = gca_mutator_next(a, m))) {
 		err = gca_op_begin(a);
@@ -300,9 +300,9 @@ int gca_stats_sync(struct gca_arena *a)
 			return err;
 		}
 		gca_spin_lock(&m->lock);
-		for (i = 1; m->twin && i < m->nr_slots; i++)
-			if (m->twin[i].span)
-				gca_mutator_observe(m, i);
+		left = gca_slots_used(m);
+		for (i = 0; (i = gca_slot_next(m, i, &left));)
+			gca_mutator_observe(m, i);
 		gca_spin_unlock(&m->lock);
 		gca_op_end(a);
 	}

@@ -289,6 +289,7 @@ struct gca_twin {
  * @link: in gca_arena.mutators, under mutators_lock
  * @arena: whose it is
  * @id: as told to the thread
+ * @turn: grows along gca_arena.mutators; kept when it has left that
  * @lock: protects @head, @twin, @first and the owner field of its spans
  * @shared: the mutator area, writable by the thread
  * @nr_slots: slots in @shared
@@ -317,6 +318,7 @@ struct gca_mutator {
 	struct list_head link;
 	struct gca_arena *arena;
 	u32 id;
+	u64 turn;
 	gca_spin_t lock;
 	struct gcarena_mutator *shared;
 	u32 nr_slots;
@@ -611,6 +613,7 @@ struct gca_totals {
  * @mutators_lock: protects the next two, gca_roots.refs and @job_mutator
  * @mutators: attached threads
  * @nr_mutators: how many
+ * @attached: how many there have been
  * @ops: open operations
  * @gate_closed: see op.c
  * @phase: enum gcarena_phase; written in stops
@@ -633,8 +636,11 @@ struct gca_totals {
  * @crew: workers that come, at most, likewise
  * @marks_idle: may workers mark in mode idle?
  * @stop_began: by gca_port_now()
+ * @stop_patience: how long the next one may take, if that is more: twice as long as the last one
+ *	that failed; 0: it did not
  * @postponed_since: by gca_port_now(): the first of the attempts at a stop that have failed up
  *	to now; 0: the last one did not
+ * @postponed_last: the end of the last of them
  * @postponed_told: the owner has been told of it, GCARENA_WANT_TELL
  * @stop_cpu: processor time of collecting, as all were held
  * @marking_began: by gca_port_now()
@@ -730,6 +736,7 @@ struct gca_arena {
 	gca_spin_t mutators_lock;
 	struct list_head mutators;
 	u32 nr_mutators;
+	u64 attached;
 
 	/* the gate: gca_op_begin(), gca_gate_close() */
 	atomic_t ops;
@@ -754,7 +761,7 @@ struct gca_arena {
 	u32 processors, crew;
 	bool marks_idle;
 	u64 stop_began, stop_cpu, marking_began;
-	u64 postponed_since;
+	u64 stop_patience, postponed_since, postponed_last;
 	u32 postponed_told;
 	u64 live_at_begin;
 	u32 void_run;
@@ -858,8 +865,8 @@ enum gca_until { GCA_UNTIL_MARKING, GCA_UNTIL_MARKED, GCA_UNTIL_SWEPT };
  * @lent: the caller is a thread of the owner's and marks; else workers do, and the
  *	caller touches no memory of the owner's
  * @once: try the begin stop once only: -EAGAIN if a thread is not held in time
- * @soon: or for a few milliseconds only, -ETIMEDOUT: who waits wants to allocate, and will ask
- *	again
+ * @soon: likewise, but let the world run after it, and count it, -ETIMEDOUT: who waits wants to
+ *	allocate, and will ask again
  * @goes_on: with GCA_UNTIL_MARKING: the caller goes on with the cycle at once, so it is paced
  * @stopped: mark in a stop, whatever gca_arena.concurrent says
  * @alone: lent, and nothing else can mark: it need not be atomic

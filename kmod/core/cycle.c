@@ -291,7 +291,7 @@ static void cycle_end(struct gca_arena *a, const struct gca_order *o, bool ran)
 {
 	u64 marked = atomic64_read(&a->cycle_marked), born;
 	struct gca_mutator *m;
-	u32 i;
+	u32 i, left;
 
 	set_phase(a, GCARENA_PHASE_TERMINATION);
 	if (checks(a, o))
@@ -300,9 +300,11 @@ static void cycle_end(struct gca_arena *a, const struct gca_order *o, bool ran)
 	gca_pace_end(a, true);
 	/* Less than none: spans lent before the cycle were handed back in it. */
 	born = max_t(s64, atomic64_read(&a->heap_live) - (s64)a->live_at_begin, 0);
-	list_for_each_entry(m, &a->mutators, link)
-		for (i = 1; i < m->nr_slots; i++)
+	list_for_each_entry(m, &a->mutators, link) {
+		left = gca_slots_used(m);
+		for (i = 0; (i = gca_slot_next(m, i, &left));)
 			m->twin[i].charged = 0;
+	}
 	WRITE_ONCE(a->totals.live, marked);
 	WRITE_ONCE(a->heap_peak, o->forced ? 0 :
 		   max(a->live_at_begin, a->heap_peak - a->heap_peak / PEAK_DECAY));

@@ -22,6 +22,32 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind);
 
 /* mutator.c */
 u32 gca_mutator_observe(struct gca_mutator *m, u32 slot);
+
+/** gca_slots_used() - how many slots of @m have a span; none after gca_mutator_fini() */
+static inline u32 gca_slots_used(const struct gca_mutator *m)
+{
+	return m->twin ? m->nr_slots - 1 - m->nr_free : 0;
+}
+
+/*
+ * gca_slot_next() - the slot behind @i that has a span; 0: there is none
+ * @left: of gca_slots_used(), not seen yet
+ *
+ * Under m->lock, or in a stop.  What is used lies at the front; in a stop the rest of all
+ * threads' slots would be looked at in vain.
+ */
+static inline u32 gca_slot_next(const struct gca_mutator *m, u32 i, u32 *left)
+{
+	if (!*left)
+		return 0;
+	while (++i < m->nr_slots)
+		if (m->twin[i].span) {
+			--*left;
+			return i;
+		}
+	return 0;
+}
+
 void gca_mutator_snapshot(struct gca_worker *w, struct gca_mutator *m);
 void gca_hand_back(struct gca_mutator *m, u32 slot);
 

@@ -141,7 +141,7 @@ static __always_inline void prefetch_bits(const struct batch_state *s, const u64
  * Set the marks that are pending.  Bits of one word that come one after another are set at
  * once: objects that lie in a row are mostly named in a row, and an atomic operation costs as
  * much as all the rest, and lets no load pass.  Another marker may queue the same objects
- * meanwhile, as in gca_mark_ref(); before the batch is over all are set.
+ * meanwhile, those of a word at most, as in gca_mark_ref(); before the batch is over all are set.
  */
 static __always_inline void set_marks(struct batch_state *s)
 {

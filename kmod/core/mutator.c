@@ -50,16 +50,14 @@ void gca_mutator_snapshot(struct gca_worker *w, struct gca_mutator *m)
 {
 	struct gca_arena *a = w->arena;
 	bool inside = READ_ONCE(m->shared->critical);
-	u32 i;
+	u32 i = 0, left;
 
 	gca_spin_lock(&m->lock);
-	for (i = 1; i < m->nr_slots; i++) {
+	left = gca_slots_used(m);
+	while ((i = gca_slot_next(m, i, &left))) {
 		struct gca_span *s = m->twin[i].span;
-		u32 index;
+		u32 index = gca_mutator_observe(m, i);
 
-		if (!s)
-			continue;
-		index = gca_mutator_observe(m, i);
 		gca_pw_set_index(a, s->page, gca_pw_base(*gca_pw(a, s->page)), index);
 		if (index && inside)
 			gca_grey_slot(w, s, index - 1);
@@ -81,9 +79,9 @@ struct gca_mutator *gca_mutator_next(struct gca_arena *a, struct gca_mutator *m)
 
 	gca_spin_lock(&a->mutators_lock);
 	if (m && list_empty(&m->link)) {
-		/* It has gone meanwhile.  Attached at the end, with growing numbers. */
+		/* It has gone meanwhile. */
 		list_for_each_entry(i, &a->mutators, link)
-			if (i->id > m->id) {
+			if (i->turn > m->turn) {
 				next = i;
 				break;
 			}
@@ -141,6 +139,7 @@ int gca_mutator_attach(struct gca_mutator *m)
 	if (err)
 		return err;
 	gca_spin_lock(&a->mutators_lock);
+	m->turn = ++a->attached;
 	list_add_tail(&m->link, &a->mutators);
 	WRITE_ONCE(a->nr_mutators, a->nr_mutators + 1);
 	gca_spin_unlock(&a->mutators_lock);
@@ -157,8 +156,8 @@ int gca_mutator_attach(struct gca_mutator *m)
 int gca_mutator_detach(struct gca_mutator *m)
 {
 	struct gca_arena *a = m->arena;
+	u32 i = 0, j, left;
 	bool attached;
-	u32 i, j;
 	int err;
 
 	gca_spin_lock(&a->mutators_lock);
@@ -171,9 +170,9 @@ int gca_mutator_detach(struct gca_mutator *m)
 		return err;
 	gca_ring_settle(m);
 	gca_spin_lock(&m->lock);
-	for (i = 1; i < m->nr_slots; i++)
-		if (m->twin[i].span)
-			gca_hand_back(m, i);
+	left = gca_slots_used(m);
+	while ((i = gca_slot_next(m, i, &left)))
+		gca_hand_back(m, i);
 	memset(m->shared->current_slot, 0, sizeof(m->shared->current_slot));
 	gca_spin_unlock(&m->lock);
 

@@ -183,7 +183,9 @@ int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_s
  * gca_port_mutator_get() - keep a mutator and what hangs at it from being freed
  *
  * Under mutators_lock.  A marker of a void cycle may be scanning a thread that
- * detaches meanwhile.
+ * detaches meanwhile; or somebody goes over all of them, gca_mutator_next().  The put, with
+ * nothing held, frees what hangs at one that has detached: what sleeps for that is short, and
+ * is allowed in an operation.
  */
 void gca_port_mutator_get(struct gca_arena *a, struct gca_mutator *m);
 void gca_port_mutator_put(struct gca_arena *a, struct gca_mutator *m);

@@ -11,27 +11,26 @@
 #define STOP_WAIT_MAX	100000000ULL	/* of one attempt, ns */
 #define BACKOFF		10		/* times what the attempt cost the world */
 #define BACKOFF_MAX	1000000000ULL
-#define SOON		10000000ULL	/* of attempts that failed, gca_order.soon */
-#define TELL_AFTER	1000000000ULL	/* of attempts that failed, ns */
+#define TELL_AFTER	1000000000ULL	/* from the first attempt that failed to the last, ns */
+#define FORGOTTEN	10000000000ULL	/* between two: what was before is another story */
 
-/** gca_stop_postponed() - for how long, in ns, have attempts at a stop failed; 0: they have not */
-u64 gca_stop_postponed(struct gca_arena *a)
-{
-	u64 since = READ_ONCE(a->postponed_since);
-
-	return since ? gca_port_now() - since : 0;
-}
-
-static int postpone(struct gca_arena *a)
+/* An attempt has failed, which might have taken until @wait.  Return: 0: try again. */
+static int postpone(struct gca_arena *a, u64 wait, bool soon)
 {
 	u64 now = gca_port_now();
+	int err;
 
 	WRITE_ONCE(a->totals.postponed, a->totals.postponed + 1);
-	if (!a->postponed_since)
+	a->stop_patience = min(2 * wait, STOP_WAIT_MAX);
+	if (!a->postponed_since || a->stop_began > a->postponed_last + FORGOTTEN) {
+		WRITE_ONCE(a->postponed_told, 0);
 		WRITE_ONCE(a->postponed_since, a->stop_began);
+	}
+	WRITE_ONCE(a->postponed_last, now);
 	if (now > a->deadline)
 		return -ETIMEDOUT;
-	return gca_port_backoff(a, min(BACKOFF * (now - a->stop_began), BACKOFF_MAX));
+	err = gca_port_backoff(a, min(BACKOFF * (now - a->stop_began), BACKOFF_MAX));
+	return !err && soon ? -ETIMEDOUT : err;
 }
 
 /*
@@ -45,10 +44,11 @@ static int postpone(struct gca_arena *a)
 int gca_stop_world(struct gca_arena *a, const struct gca_order *o)
 {
 	struct gca_totals *t = &a->totals;
-	u64 wait = a->stop_wait, ns;
+	u64 wait, ns;
 	int err;
 
 	for (;;) {
+		wait = max(a->stop_wait, a->stop_patience);
 		gca_gate_close(a);
 		a->stop_began = gca_port_now();
 		gca_port_trace(a, GCA_TRACE_STOP_BEGIN, t->cycles, a->nr_mutators);
@@ -57,22 +57,26 @@ int gca_stop_world(struct gca_arena *a, const struct gca_order *o)
 			break;
 		gca_gate_open(a);
 		if (err == -EAGAIN && !(o && o->once))
-			err = postpone(a);
-		/* Having let the world run for a while, as before each attempt. */
-		if (!err && o && o->soon && gca_stop_postponed(a) >= SOON)
-			err = -ETIMEDOUT;
+			err = postpone(a, wait, o && o->soon);
 		if (err)
 			return err;
-		wait = min(2 * wait, STOP_WAIT_MAX);
 	}
 	WRITE_ONCE(a->postponed_since, 0);
-	WRITE_ONCE(a->postponed_told, 0);
+	a->stop_patience = 0;
 	a->stop_cpu = gca_pace_cpu(a);
 	ns = gca_port_now() - a->stop_began;
 	WRITE_ONCE(t->hold_ns_total, t->hold_ns_total + ns);
 	if (ns > t->hold_ns_max)
 		WRITE_ONCE(t->hold_ns_max, ns);
 	return 0;
+}
+
+/** gca_stop_postponed() - for how many ns have all attempts at a stop failed; 0: the last has not */
+u64 gca_stop_postponed(struct gca_arena *a)
+{
+	u64 since = READ_ONCE(a->postponed_since), last = READ_ONCE(a->postponed_last);
+
+	return since && last > since ? last - since : 0;
 }
 
 /*

@@ -97,13 +97,14 @@ static bool sweep_central(struct gca_arena *a, struct gca_central *c)
 /* Sweep a mutator's cached spans in place. */
 static void sweep_cached(struct gca_arena *a, struct gca_mutator *m)
 {
-	u32 i;
+	u32 i = 0, left;
 
 	gca_spin_lock(&m->lock);
-	for (i = 1; m->twin && i < m->nr_slots; i++) {
+	left = gca_slots_used(m);
+	while ((i = gca_slot_next(m, i, &left))) {
 		struct gca_span *s = m->twin[i].span;
 
-		if (s && s->sweepgen != a->sweepgen)
+		if (s->sweepgen != a->sweepgen)
 			gca_span_sweep(a, s, gca_mutator_observe(m, i));
 	}
 	gca_spin_unlock(&m->lock);

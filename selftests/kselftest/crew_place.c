@@ -439,6 +439,7 @@ TEST_F(machine, max_user_workers)
 	struct param p = param_set(gct_param_path("max_user_workers"), "1");
 	struct crew *a = crew_wanted(), *b = crew_wanted(), *c = crew_wanted();
 	pid_t first, second, third;
+	uint64_t end;
 
 	a->go = 0;
 	b->go = 0;
@@ -455,11 +456,21 @@ TEST_F(machine, max_user_workers)
 	EXPECT_EQ(crew_list(third, NULL, 0, NULL), 1);
 	EXPECT_EQ(b->st.worker_ns, 0);
 	EXPECT_GT(b->st.mark_ns[0], 0);
-	/* What has ended counts no more. */
-	crew_end(first, a);
+	/* Those that have left count no more: a stopped owner's do, within a second. */
+	ASSERT_EQ(kill(first, SIGSTOP), 0);
+	end = gct_now_ms() + 10000ULL * (uint64_t)gct_slow();
+	while (crew_list(first, NULL, 0, NULL) && gct_now_ms() < end)
+		gct_sleep_ms(10);
 	EXPECT_TRUE(crew_collects(b, 2));
 	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 1);
+	ASSERT_EQ(kill(first, SIGCONT), 0);
+	EXPECT_TRUE(crew_collects(a, 2));
+	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 0);
+	/* And what has ended. */
 	crew_end(second, b);
+	EXPECT_TRUE(crew_collects(a, 2));
+	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 1);
+	crew_end(first, a);
 	crew_end(third, c);
 	param_end(&p);
 }

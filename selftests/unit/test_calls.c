@@ -262,6 +262,52 @@ static void test_refused_stop(void **state)
 	test_free(big);
 }
 
+/*
+ * A begin stop that is to be given up soon is one attempt a call; each may take longer than the
+ * one before, so that it succeeds in the end.  Meanwhile it can be told that none did.
+ */
+static void test_stop_soon(void **state)
+{
+	struct gca_order soon = *ORDER(GCA_UNTIL_SWEPT, false, WORLD_TIMEOUT);
+	struct world *w = small_world(0);
+	u64 before, postponed = 0;
+	u32 i;
+
+	soon.soon = true;
+	world_hooks.stop_needs = 30 * w->a.stop_wait;
+	for (i = 0; i < 5; i++) {
+		assert_int_equal(gca_collect(&w->a, &soon), -ETIMEDOUT);
+		assert_int_equal(world_hooks.stops, i + 1);
+		before = postponed;
+		postponed = gca_stop_postponed(&w->a);
+		assert_true(postponed > before);
+		assert_false(gca_stop_tell(&w->a));
+	}
+	/* Not for a second yet; then once. */
+	w->a.postponed_since -= 1000000000;
+	assert_true(gca_stop_tell(&w->a));
+	assert_false(gca_stop_tell(&w->a));
+	assert_int_equal(gca_collect(&w->a, &soon), 0);
+	assert_int_equal(w->a.totals.cycles, 1);
+	assert_int_equal(gca_stop_postponed(&w->a), 0);
+	assert_false(gca_stop_tell(&w->a));
+	/* And the next time from the beginning. */
+	assert_int_equal(gca_collect(&w->a, &soon), -ETIMEDOUT);
+	w->a.postponed_since -= 1000000000;
+	assert_true(gca_stop_tell(&w->a));
+	/* Patiently it is tried until it succeeds. */
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
+	/* What was long ago is another story. */
+	assert_int_equal(gca_collect(&w->a, &soon), -ETIMEDOUT);
+	w->a.postponed_since -= 20000000000;
+	w->a.postponed_last -= 20000000000;
+	assert_int_equal(gca_collect(&w->a, &soon), -ETIMEDOUT);
+	assert_true(gca_stop_postponed(&w->a) < 10000000000);
+	world_hooks.stop_needs = 0;
+	world_collect(w);
+	world_close(w);
+}
+
 /* ------------------------------------------------------------------ layouts */
 
 static void test_layout_errors(void **state)
@@ -680,6 +726,7 @@ int main(void)
 		cmocka_unit_test(test_roots_while_marking),
 		cmocka_unit_test(test_roots_beside_termination),
 		cmocka_unit_test(test_refused_stop),
+		cmocka_unit_test(test_stop_soon),
 		cmocka_unit_test(test_layout_errors),
 		cmocka_unit_test(test_bad_header),
 		cmocka_unit_test(test_refill_errors),

@@ -47,10 +47,11 @@ int gca_port_unreadable(struct gca_arena *a, u64 addr)
 
 int gca_port_stop(struct gca_arena *a, u64 deadline)
 {
-	(void)deadline;
 	world_hooks.stops++;
 	if (world_hooks.stop_err)
 		return world_hooks.stop_err;
+	if (deadline - a->stop_began < world_hooks.stop_needs)
+		return -EAGAIN;
 	if (world_hooks.in_stop)
 		world_hooks.in_stop(a);
 	return 0;

@@ -59,6 +59,7 @@ struct world {
  * @judge: what gca_port_unreadable() answers
  * @miss_roots: no-fault reads of roots miss
  * @stop_err: what gca_port_stop() returns
+ * @stop_needs: it fails if it has less time, ns
  * @relax: after so many calls gca_port_relax() says "give up"; 0: never
  * @in_stop: called once the world is stopped
  * @at_start: called before it runs again
@@ -70,6 +71,7 @@ struct world_hooks {
 	int judge;
 	bool miss_roots;
 	int stop_err;
+	u64 stop_needs;
 	u64 relax;
 	void (*in_stop)(struct gca_arena *a);
 	void (*at_start)(struct gca_arena *a);

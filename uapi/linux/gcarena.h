@@ -629,7 +629,7 @@ struct gcarena_config {
  * @cpus_milli: processors that the owner may use, in thousandths
  * @marking_cpu_ns: processor time of marking, but for what was idle anyway
  * @cpu_ns: of the owner's threads, and of all who mark for it
- * @postponed_ns: since then the world was to be stopped, and could not be; 0: it could
+ * @postponed_ns: for so long all attempts at a stop have failed; 0: the last one has not
  * @blame: thread id, as the caller knows it, of the last thread that was not held in time; 0:
  *	all were, or it has gone
  */

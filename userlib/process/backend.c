@@ -283,7 +283,7 @@ static int process_collect(struct gca_space *space, struct gcarena_collect *req,
 	} else {
 		err = gca_request(p, &order, req);
 		req->result = req->void_reason ? GCARENA_RESULT_VOID : GCARENA_RESULT_DONE;
-		req->blame = (u32)READ_ONCE(p->blame);
+		req->blame = gca_blame(p);
 	}
 	gca_call_end(call);
 	return err;
@@ -337,7 +337,7 @@ static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 				 (GCA_MEMBER_BYTES + gca_mutator_bytes(GCARENA_SLOTS_MAX));
 		req->workers = READ_ONCE(p->nr_workers) + 1;
 		req->coordinator_ns = READ_ONCE(p->coordinator_ns);
-		req->blame = (u64)READ_ONCE(p->blame);
+		req->blame = gca_blame(p);
 	}
 	gca_call_end(call);
 	return err;
