@@ -71,7 +71,7 @@ int gca_stop_world(struct gca_arena *a, const struct gca_order *o)
 	return 0;
 }
 
-/** gca_stop_postponed() - for how many ns have all attempts at a stop failed; 0: the last has not */
+/** gca_stop_postponed() - how long, ns, have all attempts at a stop failed; 0: the last has not */
 u64 gca_stop_postponed(struct gca_arena *a)
 {
 	u64 since = READ_ONCE(a->postponed_since), last = READ_ONCE(a->postponed_last);
