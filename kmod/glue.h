@@ -466,6 +466,7 @@ bool gca_task_ours(struct task_struct *task, const struct mm_struct *mm);
 /* stop.c */
 void gca_hold_init(struct gca_thread *t);
 void gca_fence_cpu(void *unused);
+u32 gca_blame(struct gca_shell *s);
 void gca_inside_enter(struct gca_process *p);
 void gca_inside_leave(struct gca_process *p);
 
@@ -486,7 +487,6 @@ int gca_ioc_large(struct gca_shell *s, struct gca_call *c);
 int gca_ioc_settle(struct gca_shell *s, struct gca_call *c);
 
 /* lent.c */
-u32 gca_blame(struct gca_shell *s);
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c);
 
 /* coordinator.c */
@@ -506,7 +506,6 @@ bool gca_idle_withdraw(struct gca_offer *o);
 bool gca_idle_alone(void);
 
 /* worker.c */
-extern atomic_t gca_workers_total;
 void gca_crew_lock(void);
 void gca_crew_unlock(void);
 void gca_crew_dismiss(struct gca_process *p);

@@ -18,20 +18,6 @@
 			 GCARENA_COLLECT_UNTIL_MARKED | GCARENA_COLLECT_PACED | \
 			 GCARENA_COLLECT_SWEEP_STOPPED | GCARENA_COLLECT_STOPPED)
 
-/* The thread that was last not held in time, by the name that the caller knows it by. */
-u32 gca_blame(struct gca_shell *s)
-{
-	u32 id = READ_ONCE(s->blame);
-	struct gca_thread *t = id ? gca_thread_get(s, id) : NULL;
-	u32 tid = 0;
-
-	if (t) {
-		tid = task_pid_vnr(t->task);
-		gca_thread_put(t);
-	}
-	return tid;
-}
-
 static int gca_collect_clocked(struct gca_shell *s, const struct gca_order *o,
 			       struct gcarena_collect *arg)
 {

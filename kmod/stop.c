@@ -369,6 +369,20 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 	return 0;
 }
 
+/** gca_blame() - the thread that was last not held in time, as the caller knows it; 0: none */
+u32 gca_blame(struct gca_shell *s)
+{
+	u32 id = READ_ONCE(s->blame);
+	struct gca_thread *t = id ? gca_thread_get(s, id) : NULL;
+	u32 tid = 0;
+
+	if (t) {
+		tid = task_pid_vnr(t->task);
+		gca_thread_put(t);
+	}
+	return tid;
+}
+
 void gca_port_start(struct gca_arena *a)
 {
 	gca_release(gca_shell_of(a));

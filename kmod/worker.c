@@ -54,7 +54,7 @@
 #define GCA_LOOK_UP		(HZ / 20)
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 
-atomic_t gca_workers_total = ATOMIC_INIT(0);
+static atomic_t gca_workers_total = ATOMIC_INIT(0);	/* that have not left */
 
 static DEFINE_MUTEX(crew_mutex);
 

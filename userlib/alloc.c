@@ -300,14 +300,24 @@ static void *no_memory(struct gca_mutator *m, int err)
 	return NULL;
 }
 
+/* As the pacer wants it.  Without it the allocation goes on: errno is left alone. */
+static bool collect_paced(struct gca_arena *a)
+{
+	int saved = errno;
+	bool done = !gcl_collect(a, 0, true);
+
+	errno = saved;
+	return done;
+}
+
 static void *alloc_small(struct gca_mutator *m, const struct order *o)
 {
 	struct gca_arena *a = m->arena;
 	struct gcl_signals sigs;
 	bool collected = false;
 	uint32_t wants = 0;
-	int err, saved;
 	uint64_t obj;
+	int err;
 
 	for (;;) {
 		if (a->slow) {
@@ -331,13 +341,12 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 		if (err && (err != -ENOSPC || collected))
 			return no_memory(m, err);
 		/* A full arena needs a cycle whatever the pacer thinks of it. */
-		if (err || (wants & GCARENA_WANT_COLLECT)) {
-			saved = errno;
-			if (!gcl_collect(a, 0, !err))
-				collected = true;
-			else if (err)
+		if (err) {
+			if (gcl_collect(a, 0, false))
 				return no_memory(m, err);
-			errno = saved;	/* not the allocation's, if that succeeds */
+			collected = true;
+		} else if (wants & GCARENA_WANT_COLLECT) {
+			collected |= collect_paced(a);
 		}
 		wants = 0;
 	}
@@ -379,7 +388,7 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 	if (a->debug.clobber || (req.flags & GCARENA_LARGE_NEEDZERO))
 		fill(obj, 0, (o->bytes + GCARENA_PAGE_SIZE - 1) & ~(GCARENA_PAGE_SIZE - 1));
 	if (req.flags & GCARENA_WANT_COLLECT)
-		gcl_collect(a, 0, true);
+		collect_paced(a);
 	gca_keep_alive(obj);
 	return obj;
 }

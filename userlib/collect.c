@@ -7,11 +7,9 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "internal.h"
 
@@ -153,15 +151,10 @@ void gcl_trace_end(struct gca_arena *a)
 static const char *name_of(char *buf, size_t room, uint32_t tid)
 {
 	char path[64], comm[32];
-	ssize_t n = -1;
-	int fd;
+	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%u/comm", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		n = read(fd, comm, sizeof(comm));
-		close(fd);
-	}
+	n = gcl_slurp(path, comm, sizeof(comm));
 	buf[0] = 0;
 	if (n > 1)
 		snprintf(buf, room, " (%.*s)", (int)n - 1, comm);

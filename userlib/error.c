@@ -119,6 +119,20 @@ void gcl_map_over(const volatile void *at, size_t bytes, int prot)
 	mmap((void *)(uintptr_t)at, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
+/* A small file.  Return: bytes read, with a 0 behind them; -1: there is no such file. */
+ssize_t gcl_slurp(const char *path, char *buf, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, buf, room - 1);
+	close(fd);
+	buf[n > 0 ? n : 0] = 0;
+	return n;
+}
+
 int gcl_gettid(void)
 {
 	return (int)syscall(SYS_gettid);

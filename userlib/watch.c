@@ -133,20 +133,6 @@ static bool keep_one(int i, int fd)
 
 /* --------------------------------------------------------------------- files */
 
-/* Return: bytes read, with a 0 behind them; -1: there is no such file. */
-static ssize_t slurp(const char *path, char *buf, size_t room)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, buf, room - 1);
-	close(fd);
-	buf[n > 0 ? n : 0] = 0;
-	return n;
-}
-
 /* The value behind @key in lines of "key value". */
 static uint64_t value_of(const char *text, const char *key)
 {
@@ -193,7 +179,7 @@ static bool find_group(void)
 		strcpy(watch.dir, watch.own);
 		return strcmp(watch.own, "off");
 	}
-	if (slurp("/proc/self/cgroup", text, sizeof(text)) < 0 || !mounted(at, sizeof(at)))
+	if (gcl_slurp("/proc/self/cgroup", text, sizeof(text)) < 0 || !mounted(at, sizeof(at)))
 		return false;
 	path = strstr(text, "0::/");
 	if (!path || (path != text && path[-1] != '\n'))
@@ -224,7 +210,7 @@ static uint32_t quota(void)
 		uint64_t us, period, milli;
 
 		snprintf(path, sizeof(path), "%s/cpu.max", dir);
-		if (slurp(path, text, sizeof(text)) > 0 && strncmp(text, "max", 3)) {
+		if (gcl_slurp(path, text, sizeof(text)) > 0 && strncmp(text, "max", 3)) {
 			us = strtoull(text, &end, 10);
 			period = strtoull(end, NULL, 10);
 			milli = period ? us * 1000 / period : 0;

@@ -87,7 +87,7 @@ u64 gca_stop_postponed(struct gca_arena *a)
  */
 bool gca_stop_tell(struct gca_arena *a)
 {
-	return unlikely(READ_ONCE(a->postponed_since)) && gca_stop_postponed(a) >= TELL_AFTER &&
+	return unlikely(gca_stop_postponed(a) >= TELL_AFTER) &&
 	       !READ_ONCE(a->postponed_told) && !xchg(&a->postponed_told, 1);
 }
 

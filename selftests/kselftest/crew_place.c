@@ -385,6 +385,16 @@ TEST_F(machine, max_workers)
 	param_end(&p);
 }
 
+/* All workers of an owner that is frozen or stopped, within 10 s (of a stock guest). */
+static void workers_leave(pid_t pid)
+{
+	uint64_t end = gct_now_ms() + 10000ULL * (uint64_t)gct_slow();
+
+	while (crew_list(pid, NULL, 0, NULL) && gct_now_ms() < end)
+		gct_sleep_ms(10);
+	EXPECT_EQ(crew_list(pid, NULL, 0, NULL), 0);
+}
+
 /*
  * Who is frozen outside our calls dismisses nobody: the workers see to it themselves.  A freezer
  * passes over threads that have exited, so the first one may say nothing of the others.
@@ -392,8 +402,6 @@ TEST_F(machine, max_workers)
 static void leaves_frozen_group(bool leaderless)
 {
 	struct crew *s = crew_wanted();
-	char frozen[20] = "";
-	uint64_t end;
 	pid_t pid;
 
 	if (!group_wanted())
@@ -405,17 +413,11 @@ static void leaves_frozen_group(bool leaderless)
 	ASSERT_TRUE(crew_collects(s, 1));
 	ASSERT_GE(crew_list(pid, NULL, 0, NULL), 1);
 	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
-	end = gct_now_ms() + 10000ULL * (uint64_t)gct_slow();
-	while (crew_list(pid, NULL, 0, NULL) && gct_now_ms() < end)
-		gct_sleep_ms(10);
-	EXPECT_EQ(crew_list(pid, NULL, 0, NULL), 0);
+	workers_leave(pid);
 	/* Whether a group is frozen is looked at when a thread of it freezes. */
 	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
 	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
-	while (group_line(CREW_GROUP "/cgroup.events", "frozen ", frozen, sizeof(frozen)) &&
-	       strcmp(frozen, "1") && gct_now_ms() < end)
-		gct_sleep_ms(10);
-	EXPECT_TRUE(!strcmp(frozen, "1"));
+	EXPECT_TRUE(group_frozen_becomes(CREW_GROUP, 1));
 	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
 	EXPECT_TRUE(crew_collects(s, 1));
 	EXPECT_GE(crew_list(pid, NULL, 0, NULL), 1);
@@ -439,7 +441,6 @@ TEST_F(machine, max_user_workers)
 	struct param p = param_set(gct_param_path("max_user_workers"), "1");
 	struct crew *a = crew_wanted(), *b = crew_wanted(), *c = crew_wanted();
 	pid_t first, second, third;
-	uint64_t end;
 
 	a->go = 0;
 	b->go = 0;
@@ -458,9 +459,7 @@ TEST_F(machine, max_user_workers)
 	EXPECT_GT(b->st.mark_ns[0], 0);
 	/* Those that have left count no more: a stopped owner's do, within a second. */
 	ASSERT_EQ(kill(first, SIGSTOP), 0);
-	end = gct_now_ms() + 10000ULL * (uint64_t)gct_slow();
-	while (crew_list(first, NULL, 0, NULL) && gct_now_ms() < end)
-		gct_sleep_ms(10);
+	workers_leave(first);
 	EXPECT_TRUE(crew_collects(b, 2));
 	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 1);
 	ASSERT_EQ(kill(first, SIGCONT), 0);

@@ -60,6 +60,19 @@ static inline long long group_stat(const char *group, const char *file, const ch
 	return group_line(path, key, got, sizeof(got)) ? atoll(got) : -1;
 }
 
+/* Within 5 s (of a stock guest) cgroup.events says so. */
+static inline bool group_frozen_becomes(const char *group, int want)
+{
+	uint64_t end = gct_now_ms() + 5000 * (uint64_t)gct_slow();
+
+	do {
+		if (group_stat(group, "cgroup.events", "frozen ") == want)
+			return true;
+		gct_sleep_ms(1);
+	} while (gct_now_ms() < end);
+	return false;
+}
+
 #define GROUP_RMDIR_MS	10000
 
 /* Remove it, within ten seconds (of a stock guest).  Return: milliseconds it took, or -1. */

@@ -9,7 +9,7 @@
  * collector.
  */
 #define GCT_SUITE "owner"
-#include "raw.h"
+#include "group.h"
 
 #include <elf.h>
 #include <sched.h>
@@ -213,26 +213,6 @@ TEST(traced)
 
 #define GROUP	"/sys/fs/cgroup/gct_owner"
 
-/* Within 5 s (of a stock guest) cgroup.events says so. */
-static bool frozen_becomes(int want)
-{
-	uint64_t end = gct_now_ms() + 5000 * (uint64_t)gct_slow();
-	char text[200], *p;
-
-	do {
-		int fd = open(GROUP "/cgroup.events", O_RDONLY);
-		ssize_t n = read(fd, text, sizeof(text) - 1);
-
-		close(fd);
-		text[n > 0 ? n : 0] = 0;
-		p = strstr(text, "frozen ");
-		if (p && atoi(p + 7) == want)
-			return true;
-		gct_sleep_ms(1);
-	} while (gct_now_ms() < end);
-	return false;
-}
-
 /*
  * Freeze the group, and see it frozen.  The kernel looks whether a group is frozen when
  * a thread of a user's freezes, and counts our workers, which never do; threads in our
@@ -244,7 +224,7 @@ static bool freeze(void)
 	for (int i = 0; i < 3; i++) {
 		if (gct_file_write(GROUP "/cgroup.freeze", "1"))
 			return false;
-		if (frozen_becomes(1))
+		if (group_frozen_becomes(GROUP, 1))
 			return true;
 		if (gct_file_write(GROUP "/cgroup.freeze", "0"))
 			return false;
@@ -282,7 +262,7 @@ TEST(frozen_and_thawed)
 		if (i % 8 == 0)
 			EXPECT_TRUE(stands_still(s));
 		ASSERT_EQ(gct_file_write(GROUP "/cgroup.freeze", "0"), 0);
-		ASSERT_TRUE(frozen_becomes(0));
+		ASSERT_TRUE(group_frozen_becomes(GROUP, 0));
 		if (i % 8 == 0)
 			EXPECT_TRUE(goes_on(s));
 	}

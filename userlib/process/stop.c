@@ -415,15 +415,12 @@ static struct gca_member *gca_running(struct gca_arena *a)
 /* gca_blame() - the thread that was last not held in time, if it is still there; else 0 */
 u32 gca_blame(struct gca_process *p)
 {
-	struct gca_arena *a = &p->arena;
 	int tid = READ_ONCE(p->blame);
-	struct gca_mutator *m;
+	struct gca_mutator *m = NULL;
 	bool there = false;
 
-	gca_spin_lock(&a->mutators_lock);
-	list_for_each_entry(m, &a->mutators, link)
+	while ((m = gca_mutator_next(&p->arena, m)))
 		there |= gca_member_of(m)->tid == tid;
-	gca_spin_unlock(&a->mutators_lock);
 	return there ? (u32)tid : 0;
 }
 
