@@ -27,7 +27,8 @@
  *
  * What is looked at is in steps of a span: the library's fast path knows nothing of
  * this, and need not.  An assist is the thread's own call, outside operations: it may sleep.
- * It holds back neither a stop nor the end of the cycle.
+ * It holds back neither a stop nor the end of the cycle.  It does not fault, though: the page may
+ * be one that this thread is to supply.  What it cannot read it leaves to the pager.
  *
  * A queue entry is on its owner's stack, under assist_lock; its word .done is what the owner
  * sleeps on.  Credit is added before the queue is looked at, and a thread queues before it looks
