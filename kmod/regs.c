@@ -190,7 +190,10 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
 	if (r || gca_mapping(sp, &lo, &hi)) {
 		u64 from = max(lo, ALIGN_DOWN(sp - min_t(u64, sp, GCA_RED_ZONE), sizeof(u64)));
 
-		gca_stack_add(st, from, r ? hi : min(from + GCA_STACK_MAX, hi));
+		if (r)
+			gca_stack_add(st, from, hi);
+		else
+			gca_stack_add_unknown(st, from, hi, GCA_STACK_MAX);
 		gca_frame_below(st, lo, sp, below);
 	}
 }

@@ -109,6 +109,8 @@ static struct gca_counter gca_counter[] = {
 	GCA_COUNTER("mark_ns_assist", assist_ns, true),
 	GCA_COUNTER("self_scans", self_scans, true),
 	GCA_COUNTER("self_scan_ns", self_ns, true),
+	GCA_COUNTER("unknown_stacks", unknown_stacks, true),
+	GCA_COUNTER("cut_stacks", cut_stacks, true),
 	GCA_COUNTER("allocated", allocated, true),
 	GCA_COUNTER("freed", freed, true),
 	GCA_COUNTER("missed", missed, true),

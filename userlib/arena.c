@@ -488,6 +488,8 @@ int gca_stats(struct gca_arena *a, struct gca_stats *s)
 	s->cpus_milli = r.cpus_milli;
 	s->marking_cpu_ns = r.marking_cpu_ns;
 	s->cpu_ns = r.cpu_ns;
+	s->unknown_stacks = r.unknown_stacks;
+	s->cut_stacks = r.cut_stacks;
 	s->postponed_ns = r.postponed_ns;
 	s->blame = r.blame;
 	s->pressed = __atomic_load_n(&a->pressed, __ATOMIC_RELAXED);

@@ -412,6 +412,7 @@ struct gca_stats {
 	uint64_t begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
 	uint64_t marking_cpu_ns, cpu_ns;
 	uint64_t postponed_ns, blame;
+	uint64_t unknown_stacks, cut_stacks;
 	uint64_t pressed;
 	const char *backend;		/* "kernel" or "process" */
 	const char *engine;		/* "none", "signal" or "taskwork" */

@@ -253,6 +253,8 @@ void gca_stats_read(struct gca_arena *a, struct gcarena_stats *s)
 	s->worker_ns = atomic64_read(&t->mark_ns[GCA_MARK_DEDICATED]) + s->fractional_ns +
 		       s->idle_ns;
 	s->self_scans = atomic64_read(&t->self_scans);
+	s->unknown_stacks = atomic64_read(&t->unknown_stacks);
+	s->cut_stacks = atomic64_read(&t->cut_stacks);
 	s->restarts = READ_ONCE(t->restarts);
 	s->assist_ns = atomic64_read(&t->mark_ns[GCA_MARK_ASSIST]);
 	s->self_ns = atomic64_read(&t->mark_ns[GCA_MARK_SELF]);

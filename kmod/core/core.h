@@ -562,6 +562,8 @@ struct gca_meter {
  * @mark_ns: time of marking by the clock, by enum gca_mark_mode
  * @cpu_ns: processor time of it
  * @self_scans: stacks scanned by their own threads
+ * @unknown_stacks: scans of stacks that nobody had told of
+ * @cut_stacks: of them, those not scanned to the end
  * @assists: by how long they kept their threads; under assist_lock
  * @sweep_ns: time of sweeping that no thread did for what it wanted to allocate
  * @marked_objects: by all cycles
@@ -588,7 +590,7 @@ struct gca_totals {
 	struct gca_hist assists;
 	atomic64_t sweep_ns;
 	atomic64_t marked_objects, marked_bytes, scanned;
-	atomic64_t missed, leaves, overflows, self_scans;
+	atomic64_t missed, leaves, overflows, self_scans, unknown_stacks, cut_stacks;
 	u64 root_bytes;
 	u64 checked, check_found;
 };

@@ -56,6 +56,8 @@ struct gca_mutator;
  * @regs: user registers, general and vector; the port's, valid until the thread is
  *	described again
  * @nr_regs: words in @regs
+ * @unknown: nobody has told of the stack that the stack pointer is in: the mapping is taken
+ * @cut: and is longer than that: what lies beyond is not scanned
  */
 struct gca_stack {
 	struct gca_area {
@@ -64,6 +66,7 @@ struct gca_stack {
 	unsigned int nr_areas, nr_doubtful;
 	const u64 *regs;
 	unsigned int nr_regs;
+	bool unknown, cut;
 };
 
 /** gca_stack_low() - where a stack that may be parked begins, if its owner says @sp */
@@ -77,6 +80,14 @@ static inline void gca_stack_add(struct gca_stack *s, u64 lo, u64 hi)
 {
 	if (lo < hi)
 		s->area[s->nr_areas++] = (struct gca_area){ lo, hi };
+}
+
+/** gca_stack_add_unknown() - from @lo on, of a mapping that ends at @hi, @max bytes at most */
+static inline void gca_stack_add_unknown(struct gca_stack *s, u64 lo, u64 hi, u64 max)
+{
+	s->unknown = true;
+	s->cut = lo < hi && hi - lo > max;
+	gca_stack_add(s, lo, s->cut ? lo + max : hi);
 }
 
 /** gca_stack_doubt() - likewise, a doubtful one; after all others */

@@ -321,6 +321,10 @@ static int scan_stack(struct gca_worker *w, const struct gca_mutator *m,
 	if (!err && tls)
 		err = gca_roots_scan_range(w, m->tls_lo, m->tls_hi - m->tls_lo,
 					   GCARENA_ROOT_STACK);
+	if (unlikely(s->unknown)) {
+		atomic64_inc(&w->arena->totals.unknown_stacks);
+		atomic64_add(s->cut, &w->arena->totals.cut_stacks);
+	}
 	return err;
 }
 

@@ -189,11 +189,13 @@ static void spin_in_disarmed(void)
 	handle_elsewhere((int)SS_AUTODISARM);
 }
 
+static size_t beyond;		/* the end of the fiber's stack, bytes of its mapping */
+
 static void switch_away(void)
 {
 	getcontext(&other_context);
-	other_context.uc_stack.ss_sp = mmap(NULL, OTHER, PROT_READ | PROT_WRITE,
-					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	other_context.uc_stack.ss_sp = mmap(NULL, OTHER + beyond, PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	other_context.uc_stack.ss_size = OTHER;
 	other_context.uc_link = &main_context;
 	makecontext(&other_context, spin_here, 0);
@@ -420,9 +422,28 @@ TEST(stop_handler_on_alternate_stack)
 
 BOTH(unknown_stack)
 {
+	struct gcarena_stats s;
+
 	stop_arena(&arena, engine);
 	try_place("the main stack below a fiber", spin_below_fiber, true);
 	try_place("the fiber's stack", spin_in_fiber, true);
+	/* One scan each, of each cycle that could find it. */
+	ASSERT_EQ(raw_stats(&arena, &s), 0);
+	EXPECT_GE(s.unknown_stacks, 6);
+}
+
+/* Longer than it is looked at: what is near the stack pointer is found, and it is counted. */
+BOTH(unknown_stack_cut)
+{
+	struct gcarena_stats s;
+
+	stop_arena(&arena, engine);
+	beyond = 16UL << 20;
+	try_place("a long fiber's stack", spin_in_fiber, true);
+	beyond = 0;
+	ASSERT_EQ(raw_stats(&arena, &s), 0);
+	EXPECT_GE(s.cut_stacks, 3);
+	EXPECT_EQ(s.cut_stacks, s.unknown_stacks);
 }
 
 /* ------------------------------------------------------------ captured before resume */

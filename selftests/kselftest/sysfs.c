@@ -57,6 +57,7 @@ static const struct {
 	{ "cpu_ns", OF(cpu_ns), false },
 	{ "restarts", OF(restarts), true }, { "mark_ns_assist", OF(assist_ns), true },
 	{ "self_scans", OF(self_scans), true }, { "self_scan_ns", OF(self_ns), true },
+	{ "unknown_stacks", OF(unknown_stacks), true }, { "cut_stacks", OF(cut_stacks), true },
 	{ "allocated", OF(allocated), true }, { "freed", OF(freed), true },
 	{ "missed", OF(missed), true }, { "leaves", OF(leaves), true },
 	{ "overflows", OF(overflows), true }, { "returned", OF(returned), true },

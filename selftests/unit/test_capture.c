@@ -156,6 +156,36 @@ static void test_ways(void **state)
 	close_actors(w);
 }
 
+/* Stacks that nobody has told of are counted, and those of them that are longer than is looked at. */
+static void test_unknown(void **state)
+{
+	struct world *w = open_actors(GCARENA_DEBUG_CHECKMARK);
+	static u64 far[4];
+	struct gca_stack *st[2] = { &actor[0].stack, &actor[1].stack };
+	struct gcarena_stats s;
+	u32 i;
+
+	for (i = 0; i < 2; i++) {
+		gca_stack_add_unknown(st[i], (u64)&far[2 * i], (u64)&far[2 * i + 2], 16 - 8 * i);
+		assert_int_equal(st[i]->nr_areas, 1);
+		assert_int_equal(st[i]->area[0].hi, (u64)&far[2 * i + 2 - i]);
+		assert_true(st[i]->unknown);
+		assert_int_equal(st[i]->cut, i);
+	}
+	take(w);
+	/* The first word of each is in what is looked at. */
+	for (i = 0; i < 2; i++) {
+		far[2 * i] = actor[i].held;
+		actor[i].held = 0;
+	}
+	run(w, GCA_UNTIL_SWEPT, false);
+	assert_int_equal(world_held(w), MUTATORS);
+	gca_stats_read(&w->a, &s);
+	assert_int_equal(s.unknown_stacks, 2);
+	assert_int_equal(s.cut_stacks, 1);
+	close_actors(w);
+}
+
 /* A void cycle owes nothing, and its debts are none of the next one's. */
 static void test_void(void **state)
 {
@@ -252,6 +282,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ways),
+		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_void),
 		cmocka_unit_test(test_race),
 	};

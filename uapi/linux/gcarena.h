@@ -632,6 +632,10 @@ struct gcarena_config {
  * @postponed_ns: for so long all attempts at a stop have failed; 0: the last one has not
  * @blame: thread id, as the caller knows it, of the last thread that was not held in time; 0:
  *	all were, or it has gone
+ * @unknown_stacks: scans of stacks that nobody had told of: the mapping that the stack pointer
+ *	was in was scanned, from there to its end
+ * @cut_stacks: of them, those where the end was more than 8 MiB away, and what lies beyond was
+ *	not scanned: make it a root range of kind GCARENA_ROOT_STACK
  */
 struct gcarena_stats {
 	__u32 size, flags;
@@ -654,6 +658,7 @@ struct gcarena_stats {
 	__u64 begin_stop_ns, marking_ns, end_stop_ns, limited, cpus_milli;
 	__u64 marking_cpu_ns, cpu_ns;
 	__u64 postponed_ns, blame;
+	__u64 unknown_stacks, cut_stacks;
 };
 
 /**

@@ -508,7 +508,7 @@ static int gca_other_stack(struct gca_arena *a, const struct gca_mutator *m, u64
 	if (r)
 		gca_stack_add(s, max(start, r->start), r->start + r->len);
 	else if (gca_mapping_of(sp, &lo, &hi))
-		gca_stack_add(s, start, min_t(u64, start + GCA_STACK_MAX, hi));
+		gca_stack_add_unknown(s, start, hi, GCA_STACK_MAX);
 	else if (sp >= m->altstack_lo && sp < m->altstack_hi)
 		gca_stack_add(s, start, m->altstack_hi);	/* no /proc here */
 	else
