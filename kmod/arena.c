@@ -9,13 +9,19 @@
  *
  * Death is a flag and a wake-up, callable from anywhere that may take a spinlock
  * (vm_ops->close runs under mmap_lock).  Whoever drops the last reference on
- * @active queues the work item; it waits for nobody and frees everything but the
- * shell.  ->release flushes it and frees the shell.
+ * @active queues the work item; it waits for the process's kernel threads at most, and
+ * frees everything but the shell.  That has two references, the file's and the death's.
+ *
+ * Only the owner waits in ->release for the death, so that what it had is free again when
+ * close() returns.  The threads need time of the owner's cgroup to end, which may be short:
+ * nobody else is to wait for that, least of all the kernel's one worker for deferred releases.
  *
  * Locking overview, outer to inner
  * --------------------------------
- *  nothing of ours	kobject_add/del, flush_work, wait_for_completion, waits of
- *			SERVE and COLLECT, the coordinator's waits for the pager
+ *  nothing of ours	kobject_add/del, wait_for_completion, waits of SERVE and COLLECT
+ *  shell->conduct_lock	mutex: somebody conducts a cycle, the coordinator or a lent caller:
+ *			from the first look at the phase to the last.  Nothing waits for it
+ *			with a lock held.  Under it the coordinator waits for workers and pager
  *  crew_mutex		mutex: kernel threads are made, attached to cgroups, ended
  *			(worker.c); nothing waits for it with a lock held
  *  shell->cycle_lock	mutex: a step of a cycle (core/cycle.c) runs, or the set of
@@ -43,6 +49,7 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/pid.h>
 #include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/task.h>
@@ -59,6 +66,20 @@
 	 sigmask(SIGILL) | sigmask(SIGTRAP) | sigmask(SIGFPE) | sigmask(SIGSYS))
 
 /* ------------------------------------------------------------- death, release */
+
+/* The file has gone, or the arena: the last of them frees what they share. */
+static void gca_shell_unref(struct gca_shell *s)
+{
+	if (!refcount_dec_and_test(&s->refs))
+		return;
+	if (s->stats)
+		gca_stats_free(s->stats);
+	put_pid(s->owner);
+	mutex_destroy(&s->conduct_lock);
+	mutex_destroy(&s->cycle_lock);
+	mutex_destroy(&s->lock);
+	kfree(s);
+}
 
 /* The last user has gone: free everything but the shell. */
 static void gca_death_work(struct work_struct *work)
@@ -85,6 +106,7 @@ static void gca_death_work(struct work_struct *work)
 	gca_stats_del(s->stats);	/* last: who counts arenas sees that all is gone */
 	WRITE_ONCE(s->state, GCA_STATE_DEAD);
 	complete_all(&s->dead);
+	gca_shell_unref(s);
 }
 
 /*
@@ -157,7 +179,9 @@ struct gca_shell *gca_shell_new(void)
 	init_completion(&s->dead);
 	INIT_LIST_HEAD(&s->link);
 	mutex_init(&s->lock);
+	mutex_init(&s->conduct_lock);
 	mutex_init(&s->cycle_lock);
+	refcount_set(&s->refs, 1);
 	spin_lock_init(&s->map_lock);
 	init_waitqueue_head(&s->gate_wq);
 	spin_lock_init(&s->pager_lock);
@@ -180,14 +204,10 @@ struct gca_shell *gca_shell_new(void)
 void gca_shell_release(struct gca_shell *s)
 {
 	gca_shell_die(s);
-	if (s->state != GCA_STATE_NEW)
+	if (s->state != GCA_STATE_NEW && !(current->flags & PF_KTHREAD) &&
+	    task_tgid(current) == s->owner)
 		wait_for_completion(&s->dead);
-	flush_work(&s->death);
-	if (s->stats)
-		gca_stats_free(s->stats);
-	mutex_destroy(&s->cycle_lock);
-	mutex_destroy(&s->lock);
-	kfree(s);
+	gca_shell_unref(s);
 }
 
 /* ------------------------------------------------------------------- creation */
@@ -297,6 +317,8 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	s->reserve = arg->reserve;
 	s->stats = stats;
 	s->mm = current->mm;
+	s->owner = get_pid(task_tgid(current));
+	refcount_inc(&s->refs);		/* the death's */
 	s->process = p;
 	s->privileged = capable(CAP_SYS_RESOURCE);
 	s->stop_signal = arg->stop_signal ?: SIGURG;

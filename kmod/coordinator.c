@@ -89,7 +89,11 @@ static int gca_run_for_owner(struct gca_shell *s, struct gca_order *o)
 	old = set_active_memcg(memcg);
 	if (!o->blind)
 		kthread_use_mm(s->mm);
-	ret = gca_collect(s->a, o);
+	ret = mutex_lock_killable(&s->conduct_lock);	/* as in gca_port_step_begin() */
+	if (!ret) {
+		ret = gca_collect(s->a, o);
+		mutex_unlock(&s->conduct_lock);
+	}
 	if (!o->blind) {
 		kthread_unuse_mm(s->mm);
 		mmput_async(s->mm);

@@ -239,18 +239,21 @@ struct gca_lent {
  * struct gca_shell - an open file
  * @state: enum gca_state; CREATING and back by cmpxchg, then under @map_lock
  * @active: see above; 0 before CREATE and after death
- * @death: frees what dies; on gca_wq; flushed by ->release
+ * @refs: the file, and from CREATE on the death: who frees the shell
+ * @death: frees what dies; on gca_wq
  * @dead: completed by @death
  * @mm: the owner's, for comparison only; set before LIVE
+ * @owner: thread group that waits for the death in ->release; held; NULL before CREATE
  * @process: until death
  * @link: in @process->shells, under @process->lock
  * @a: the collector; until death
  * @id: opaque number
  * @reserve: bytes charged to the user
- * @stats: our reference is dropped in ->release
+ * @stats: our reference is dropped with the last of @refs
  * @control: the control page; until death
  * @lock: layouts, roots, configuration
- * @cycle_lock: a cycle runs; outermost, so that an attach waits for its end
+ * @conduct_lock: somebody conducts a cycle; outside @cycle_lock
+ * @cycle_lock: a step of a cycle runs, so that an attach waits for its end
  * @map_lock: @state, and the mapping state below
  * @heap_mapped: the heap has been mapped, see gca_map_heap()
  * @control_vmas: the owner's mappings of the control page; 0 again: death
@@ -292,10 +295,11 @@ struct gca_lent {
  */
 struct gca_shell {
 	int state;
-	refcount_t active;
+	refcount_t active, refs;
 	struct work_struct death;
 	struct completion dead;
 	struct mm_struct *mm;
+	struct pid *owner;
 	struct gca_process *process;
 	struct list_head link;
 	struct gca_arena *a;
@@ -305,7 +309,8 @@ struct gca_shell {
 	struct gca_pages control;
 
 	struct mutex lock;		/* layouts, roots, configuration */
-	struct mutex cycle_lock;	/* a cycle; attach and detach */
+	struct mutex conduct_lock;	/* a cycle, from its first step to its last */
+	struct mutex cycle_lock;	/* a step of it; attach and detach */
 
 	spinlock_t map_lock;		/* and the state */
 	bool heap_mapped;

@@ -5,8 +5,10 @@
  * Any thread of the owner's may ask, attached or not; the attached ones are held by
  * stop.c, the caller by being inside this call.
  *
- * Then it takes cycle_lock (killable) for the whole cycle: it marks, faults and waits
- * for the pager under it.  The algorithm is core/cycle.c; nothing here may know it.
+ * Then it takes conduct_lock and cycle_lock (killable) for the whole cycle: it marks, faults
+ * and waits for the pager under them.  The coordinator may be between two steps of a cycle of
+ * its own, where it holds the first only: it cannot know of another's stop.
+ * The algorithm is core/cycle.c; nothing here may know it.
  */
 #include <linux/mutex.h>
 #include <linux/sched.h>
@@ -45,11 +47,17 @@ static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 	int ret;
 
 	o.lent = true;
-	ret = mutex_lock_killable(&s->cycle_lock);
+	ret = mutex_lock_killable(&s->conduct_lock);
 	if (ret)
 		return ret;
-	ret = gca_collect_clocked(s, &o, arg);
-	mutex_unlock(&s->cycle_lock);
+	ret = mutex_lock_killable(&s->cycle_lock);
+	if (!ret) {
+		ret = gca_collect_clocked(s, &o, arg);
+		mutex_unlock(&s->cycle_lock);
+	}
+	mutex_unlock(&s->conduct_lock);
+	if (ret == -EINTR)
+		return ret;
 	gca_stats_take(s, &st);		/* else the coordinator has done it */
 	gca_scavenge_look(s->a);
 	return ret;

@@ -150,6 +150,10 @@ static const struct vm_operations_struct gca_control_ops = {
 	.mremap = gca_vma_refuse_mremap,
 };
 
+/*
+ * What gca_mapped() lets in relies on the heap staying where it is, so the page counts as mapped
+ * when it is, not before.  Two at a time cannot be here: mmap_lock is held for writing.
+ */
 static int gca_map_control(struct gca_shell *s, struct vm_area_struct *vma)
 {
 	bool busy;
@@ -162,21 +166,19 @@ static int gca_map_control(struct gca_shell *s, struct vm_area_struct *vma)
 		return -EACCES;
 	spin_lock(&s->map_lock);
 	busy = s->control_mapped;
-	s->control_mapped = true;
 	spin_unlock(&s->map_lock);
 	if (busy)
 		return -EBUSY;
 	gca_vm_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
 	ret = gca_pages_map(&s->control, vma);
-	spin_lock(&s->map_lock);
 	if (ret)
-		s->control_mapped = false;
-	else
-		s->control_vmas = 1;
+		return ret;
+	spin_lock(&s->map_lock);
+	s->control_mapped = true;
+	s->control_vmas = 1;
 	spin_unlock(&s->map_lock);
-	if (!ret)
-		vma->vm_ops = &gca_control_ops;
-	return ret;
+	vma->vm_ops = &gca_control_ops;
+	return 0;
 }
 
 /* ----------------------------------------------------------------- mutator area */

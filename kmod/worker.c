@@ -94,10 +94,28 @@ void gca_crew_unlock(void)
 	mutex_unlock(&crew_mutex);
 }
 
+/* Has the memory passed to a thread group that did not make the first arena? */
+static bool gca_owner_followed(struct gca_process *p)
+{
+	struct gca_task *gt;
+	bool found = false;
+	int i;
+
+	if (gca_task_ours(p->leader, p->mm))
+		return false;
+	spin_lock(&p->tasks_lock);
+	hash_for_each(p->tasks, i, gt, link)
+		found |= !same_thread_group(gt->task, p->leader) &&
+			 gca_task_ours(gt->task, p->mm);
+	spin_unlock(&p->tasks_lock);
+	return found;
+}
+
 /** gca_owner_exiting() - is the owner being killed, or dumping core? */
 bool gca_owner_exiting(struct gca_process *p)
 {
-	return READ_ONCE(p->leader->signal->flags) & SIGNAL_GROUP_EXIT;
+	return unlikely(READ_ONCE(p->leader->signal->flags) & SIGNAL_GROUP_EXIT) &&
+	       !gca_owner_followed(p);
 }
 
 /* The freezers pass over threads that have exited, and the first one may have, long ago. */
@@ -428,36 +446,34 @@ static void gca_copy_class(struct task_struct *from, struct gca_worker_thread *w
 	gca_worker_class(w, w->policy);
 }
 
-/* Under crew_mutex. */
+/*
+ * Under crew_mutex.  *@err: it could not be attached: to be joined, with nothing held, as it may
+ * already be in a cgroup that gives it no time.  For example a cpuset without a processor: then
+ * threads are lent.
+ */
 static struct gca_worker_thread *gca_worker_new(struct gca_process *p, unsigned int i,
-						struct task_struct *from)
+						struct task_struct *from, int *err)
 {
 	struct gca_worker_thread *w = kzalloc(sizeof(*w), GFP_KERNEL);
-	int ret;
 
 	if (!w)
 		return NULL;
 	w->process = p;
 	w->task = kthread_create(gca_work, w, "gca/%d:w%u", p->leader->tgid, i);
-	if (IS_ERR(w->task))
-		goto err;
+	if (IS_ERR(w->task)) {
+		kfree(w);
+		return NULL;
+	}
 	get_task_struct(w->task);
 	INIT_LIST_HEAD(&w->offer.link);
 	w->offer.task = w->task;
 	w->nap = GCA_NAP_MIN;
-	ret = cgroup_attach_task_all(from, w->task);
-	if (ret) {
-		/* For example a cpuset without a processor: then threads are lent. */
-		kthread_stop(w->task);
-		put_task_struct(w->task);
-		goto err;
+	*err = cgroup_attach_task_all(from, w->task);
+	if (!*err) {
+		gca_copy_class(from, w);
+		wake_up_process(w->task);
 	}
-	gca_copy_class(from, w);
-	wake_up_process(w->task);
 	return w;
-err:
-	kfree(w);
-	return NULL;
 }
 
 /* Out of the crew, under crew_mutex; then gca_worker_join(). */
@@ -518,10 +534,21 @@ static void gca_cycle_claim(struct gca_process *p)
 	spin_unlock(&p->work_lock);
 }
 
-/* In the owner's present cgroups and class?  The same css_set: the same cgroups. */
+/* May a thread be attached to cgroups?  All forks wait for it.  Under crew_mutex. */
+static bool gca_may_attach(void)
+{
+	gca_attaches.burst = READ_ONCE(gca_attach_rate);
+	return __ratelimit(&gca_attaches);
+}
+
+/*
+ * In the owner's present cgroups and class?  The same css_set: the same cgroups.  One that may
+ * not be attached just now, or cannot, is left where it is: the next cycle tries again.
+ */
 static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *from)
 {
-	if (rcu_access_pointer(w->task->cgroups) != rcu_access_pointer(from->cgroups))
+	if (rcu_access_pointer(w->task->cgroups) != rcu_access_pointer(from->cgroups) &&
+	    gca_may_attach())
 		cgroup_attach_task_all(from, w->task);
 	gca_copy_class(from, w);
 }
@@ -529,11 +556,9 @@ static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *f
 /* May another one be made?  Under crew_mutex, under which alone there come more. */
 static bool gca_worker_allowed(const struct gca_process *p)
 {
-	if (atomic_read(&gca_workers_total) >= (int)READ_ONCE(gca_max_workers) ||
-	    atomic_read(&p->user->workers) >= (int)READ_ONCE(gca_max_user_workers))
-		return false;
-	gca_attaches.burst = READ_ONCE(gca_attach_rate);
-	return __ratelimit(&gca_attaches);
+	return atomic_read(&gca_workers_total) < (int)READ_ONCE(gca_max_workers) &&
+	       atomic_read(&p->user->workers) < (int)READ_ONCE(gca_max_user_workers) &&
+	       gca_may_attach();
 }
 
 /* Pagers, of any arena, and callers of COLLECT that are to be frozen have waited for it. */
@@ -555,11 +580,11 @@ static void gca_cycle_left(struct gca_process *p)
 int gca_port_crew_get(struct gca_arena *a)
 {
 	struct gca_shell *s = gca_shell_of(a);
-	struct gca_worker_thread *gone[GCA_WORKERS_MAX];
+	struct gca_worker_thread *gone[GCA_WORKERS_MAX + 1], *w;
 	struct gca_process *p = s->process;
 	unsigned int i, want, nr_gone = 0;
 	struct task_struct *from;
-	int ret;
+	int ret = 0;
 
 	gca_crew_idle(a, p);
 	gca_crew_lock();
@@ -578,9 +603,12 @@ int gca_port_crew_get(struct gca_arena *a)
 		/* Beyond the limits: what there is will do; without any, threads are lent. */
 		if (!gca_worker_allowed(p))
 			break;
-		p->worker[i] = gca_worker_new(p, i, from);
-		if (!p->worker[i])
+		w = gca_worker_new(p, i, from, &ret);
+		if (ret)
+			gone[nr_gone++] = w;
+		if (!w || ret)
 			break;
+		p->worker[i] = w;
 		atomic_inc(&gca_workers_total);
 		atomic_inc(&p->user->workers);
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);

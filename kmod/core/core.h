@@ -703,6 +703,7 @@ struct gca_totals {
  * @tried: when somebody last set out to have a cycle, by gca_port_now()
  * @ended: when the last cycle ended, likewise; 0: none has
  * @live_at_end: @heap_live then
+ * @rest_until: no cycle before, but by lent threads; see rest() in cycle.c
  * @sweep_live: @heap_live as the next three were set, see gca_sweep_pace()
  * @sweep_spans: @unswept then
  * @sweep_room: bytes, in which these are to be swept
@@ -804,7 +805,7 @@ struct gca_arena {
 	u32 nr_payees;
 	u64 heap_goal, heap_trigger, heap_peak;
 	bool has_goal, asked;
-	u64 tried, ended, live_at_end;
+	u64 tried, ended, live_at_end, rest_until;
 	u64 sweep_live, sweep_spans, sweep_room;
 	u32 sweep_class;
 	bool sweep_starves;

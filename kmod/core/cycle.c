@@ -97,14 +97,42 @@ static void work_discard(struct gca_arena *a)
 }
 
 /*
+ * The conductor has done by itself, for @ns, what takes longer the larger the heap is: it swept
+ * what workers had not, or cleared marks.  Who is not lent may be charged to nobody, and the
+ * owner can have cycles fail as often as it likes: so after that there is no cycle for nine
+ * times as long, rest().
+ */
+#define REST_MOST	10000000000ULL	/* ns */
+#define REST_LOOK	100000000ULL
+
+static void alone(struct gca_arena *a, u64 ns)
+{
+	u64 now = gca_port_now();
+
+	a->rest_until = min(max(a->rest_until, now) + 9 * min(ns, REST_MOST), now + REST_MOST);
+}
+
+/* Return: 0, or as gca_port_backoff() */
+static int rest(struct gca_arena *a)
+{
+	u64 now;
+	int err = 0;
+
+	while (!err && (now = gca_port_now()) < a->rest_until)
+		err = gca_port_backoff(a, min(a->rest_until - now, REST_LOOK));
+	return err;
+}
+
+/*
  * After a void cycle: as if it had never begun.  One of its markers may be asleep
  * in a fault that nobody answers, and would mark when it wakes: until it has gone
  * there is no other cycle.  It will find void_reason set, and go.
  */
 #define UNDO_WAIT	10000000ULL	/* ns */
 
-static int cycle_clear(struct gca_arena *a)
+static int cycle_clear(struct gca_arena *a, bool lent)
 {
+	u64 t;
 	int err;
 
 	for (;;) {
@@ -119,10 +147,13 @@ static int cycle_clear(struct gca_arena *a)
 			return err;
 	}
 	smp_mb();	/* what the last marker published */
+	t = gca_port_now();
 	work_discard(a);
 	gca_marks_clear(a);
 	a->marks_dirty = false;
 	gca_gate_open(a);
+	if (!lent)
+		alone(a, gca_port_now() - t);
 	return 0;
 }
 
@@ -132,12 +163,18 @@ static bool checks(struct gca_arena *a, const struct gca_order *o)
 	return !o->blind && gca_checks(a);
 }
 
+#define SWEEP_ALONE	256	/* spans that the conductor sweeps by itself */
+
 static int cycle_prepare(struct gca_arena *a, const struct gca_order *o)
 {
+	bool much = atomic64_read(&a->unswept) > SWEEP_ALONE;
+	u64 t = gca_port_now();
 	int err = gca_sweep_finish(a);
 
+	if (much && !o->lent)
+		alone(a, gca_port_now() - t);
 	if (!err && a->marks_dirty)
-		err = cycle_clear(a);
+		err = cycle_clear(a, o->lent);
 	if (err)
 		return err;
 	err = gca_roots_prepare(a);
@@ -547,8 +584,6 @@ static int mark_between_steps(struct gca_arena *a)
 	return 0;
 }
 
-#define SWEEP_ALONE	256	/* spans that the conductor sweeps by itself */
-
 #define LIBRARY_TRIES	4	/* cycles begun anew in a row for a loaded library */
 
 /*
@@ -643,6 +678,10 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o)
 	struct gca_order first = *o, whole = *o;
 	int err = 0;
 
+	if (!o->lent)
+		err = rest(a);
+	if (err)
+		return err;
 	WRITE_ONCE(a->tried, gca_port_now());
 	set_deadline(a, o);
 	if (a->phase != GCARENA_PHASE_OFF) {

@@ -329,6 +329,7 @@ struct sharer {
 	volatile unsigned long calls;
 	struct gcarena_attach attach;
 	int sock;		/* the end that says go on */
+	int tell;		/* where to write how it went; 0: nowhere */
 };
 
 #define SHARED_STACK	65536
@@ -427,7 +428,10 @@ static int take_over(void *arg)
 	if (call(SYS_read, s->sock, (long)&byte, 1, 0, 0, 0) != 1)
 		return 4;
 	c.flags = 0;
-	return call_ioctl(fd, GCARENA_IOC_COLLECT, &c) || c.result != GCARENA_RESULT_DONE ? 5 : 0;
+	byte = call_ioctl(fd, GCARENA_IOC_COLLECT, &c) || c.result != GCARENA_RESULT_DONE ? 5 : 0;
+	if (s->tell)
+		call(SYS_write, s->tell, (long)&byte, 1, 0, 0, 0);
+	return byte;
 }
 
 TEST(shared_memory_while_collecting)
@@ -588,6 +592,7 @@ TEST(shared_memory_outlives_its_maker)
 		ASSERT_EQ(raw_arena(&r), 0);
 		s.r = &r;
 		s.sock = go[0];
+		s.tell = ready[1];
 		ASSERT_GT(sharer_new(take_over, &s), 0);
 		while (!s.calls)
 			gct_sleep_ms(1);
@@ -596,12 +601,16 @@ TEST(shared_memory_outlives_its_maker)
 	}
 	/* The other one keeps it open, too: the orphan is nobody's child to wait for. */
 	close(go[0]);
+	close(ready[1]);
 	ASSERT_EQ(read(ready[0], &byte, 1), 1);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
 	gct_sleep_ms(20 * gct_slow());
 	EXPECT_EQ(gct_arenas(), arenas + 1);
 	ASSERT_EQ(write(go[1], "x", 1), 1);
+	/* And is collected. */
+	ASSERT_EQ(read(ready[0], &byte, 1), 1);
+	EXPECT_EQ(byte, 0);
 	EXPECT_TRUE(gct_arenas_become(arenas));
 }
 

@@ -8,7 +8,7 @@
  * good cycle afterwards.  A sample in make check, every pair in --long.
  */
 #define GCT_SUITE "race"
-#include "raw.h"
+#include "stop.h"
 
 enum { INFO, CREATE, ATTACH, DETACH, REFILL, LARGE, SETTLE, LAYOUT, ROOTS, COLLECT, MARKING, MARKED,
        CONFIG, STATS, SERVE, FDINFO, MAP, WRITE_MAP, DESTROY, NR_CALLS };
@@ -226,6 +226,69 @@ TEST(destroy_twice_at_once)
 		ASSERT_TRUE(!mine || !other);
 		raw_close(&r);
 	}
+}
+
+/*
+ * Cycles that the coordinator runs, and cycles that their callers must, because there are to be no
+ * workers just then; steps of both, by threads that know nothing of each other, while others
+ * allocate: one conducts at a time, and no call is let through in another's stop.
+ */
+static volatile int conducted;
+
+static void *conducts(void *arg)
+{
+	static const uint32_t until[] = {
+		GCARENA_COLLECT_UNTIL_MARKING, GCARENA_COLLECT_UNTIL_MARKED, 0,
+	};
+	struct side *s = arg;
+	struct raw r;
+
+	if (s->attach && stop_attach(&r, s->r))
+		_exit(4);
+	for (unsigned long i = s->n; !conducted; i++) {
+		int err = 0;
+
+		if (s->call == CONFIG)
+			err = gct_file_write(gct_param_path("workers"), i & 1 ? "0" : "16");
+		else if (s->call == COLLECT)
+			err = raw_collect(s->r, until[i % 3], NULL);
+		else
+			err = raw_refill(&r, (uint32_t)(i * 4 % GCARENA_NR_SPAN_CLASSES), 1);
+		if (!documented(err) && !s->result)
+			s->result = err;
+	}
+	if (s->attach && stop_detach(&r))
+		_exit(4);
+	return NULL;
+}
+
+TEST(conductors)
+{
+	static const int call[] = { CONFIG, COLLECT, COLLECT, COLLECT, REFILL, REFILL };
+	struct side side[6];
+	struct gcarena_stats st;
+	pthread_t t[6];
+	struct raw r;
+
+	conducted = 0;
+	ASSERT_EQ(raw_arena(&r), 0);
+	for (unsigned int i = 0; i < 6; i++) {
+		side[i] = (struct side){ &r, call[i], 0, i, NULL, call[i] == REFILL };
+		ASSERT_EQ(pthread_create(&t[i], NULL, conducts, &side[i]), 0);
+	}
+	gct_sleep_ms(gct_scale(3000));
+	conducted = 1;
+	for (unsigned int i = 0; i < 6; i++) {
+		pthread_join(t[i], NULL);
+		EXPECT_EQ(side[i].result, 0);
+	}
+	ASSERT_EQ(gct_file_write(gct_param_path("workers"), "16"), 0);
+	EXPECT_EQ(raw_collect(&r, 0, NULL), 0);
+	ASSERT_EQ(raw_stats(&r, &st), 0);
+	gct_note("# %llu cycles, %llu void", (unsigned long long)st.cycles,
+		 (unsigned long long)st.voided);
+	EXPECT_GT(st.cycles, 10);
+	raw_close(&r);
 }
 
 TEST_HARNESS_MAIN
