@@ -23,7 +23,7 @@
  *			from the first look at the phase to the last.  Nothing waits for it
  *			with a lock held.  Under it the coordinator waits for workers and pager
  *  crew_mutex		mutex: kernel threads are made, attached to cgroups, ended
- *			(worker.c); nothing waits for it with a lock held
+ *			(worker.c); nothing waits for it with any other lock held
  *  shell->cycle_lock	mutex: a step of a cycle (core/cycle.c) runs, or the set of
  *			mutators changes.  Held while a lent caller marks, that is over
  *			page faults and over its wait for the pager (which never takes it)
@@ -56,6 +56,7 @@
 #include <linux/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/wait_bit.h>
 
 #include "glue.h"
 #include "trace.h"
@@ -66,6 +67,8 @@
 	 sigmask(SIGILL) | sigmask(SIGTRAP) | sigmask(SIGFPE) | sigmask(SIGSYS))
 
 /* ------------------------------------------------------------- death, release */
+
+static atomic_t gca_living = ATOMIC_INIT(0);	/* arenas whose death is not over */
 
 /* The file has gone, or the arena: the last of them frees what they share. */
 static void gca_shell_unref(struct gca_shell *s)
@@ -107,6 +110,15 @@ static void gca_death_work(struct work_struct *work)
 	WRITE_ONCE(s->state, GCA_STATE_DEAD);
 	complete_all(&s->dead);
 	gca_shell_unref(s);
+	if (atomic_dec_and_test(&gca_living))
+		wake_up_var(&gca_living);
+}
+
+/** gca_shells_end() - no file is left; wait until none is dying, either */
+void gca_shells_end(void)
+{
+	wait_var_event(&gca_living, !atomic_read(&gca_living));
+	flush_workqueue(gca_wq);	/* the last work has said so, and may not have returned */
 }
 
 /*
@@ -319,6 +331,7 @@ static int gca_create(struct gca_shell *s, struct gca_call *c)
 	s->mm = current->mm;
 	s->owner = get_pid(task_tgid(current));
 	refcount_inc(&s->refs);		/* the death's */
+	atomic_inc(&gca_living);
 	s->process = p;
 	s->privileged = capable(CAP_SYS_RESOURCE);
 	s->stop_signal = arg->stop_signal ?: SIGURG;

@@ -434,6 +434,7 @@ int gca_call_out(struct gca_call *c);
 /* arena.c */
 struct gca_shell *gca_shell_new(void);
 void gca_shell_release(struct gca_shell *s);
+void gca_shells_end(void);
 int gca_shell_get(struct gca_shell *s);
 bool gca_shell_tryget(struct gca_shell *s);
 void gca_shell_put(struct gca_shell *s);

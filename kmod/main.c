@@ -9,8 +9,9 @@
  * Teardown order, which is the order of gca_exit():
  *
  *  1. The device goes.  A file pins the module, so there is none, and there will
- *     be none: every shell has been released.  Deaths may be under way: they are waited for,
- *     and with the last process its threads have gone.  Then the probe, if it is there
+ *     be none: every shell has been released.  Deaths may be under way, or about to
+ *     begin as a coordinator lets go: they are waited for, and with the last process its
+ *     threads have gone.  Then the probe, if it is there
  *     yet, its grace period and its irq_works (idle.c).
  *  2. The workqueue: empty by (1).
  *  3. Statistics: a kobject can be kept by a reader of /sys for a moment, and with
@@ -55,7 +56,7 @@ err_wq:
 static void __exit gca_exit(void)
 {
 	gca_chardev_exit();
-	flush_workqueue(gca_wq);
+	gca_shells_end();
 	gca_idle_exit();
 	destroy_workqueue(gca_wq);
 	gca_stats_exit();
