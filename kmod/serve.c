@@ -342,7 +342,9 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	spin_lock(&s->pager_lock);
 	answered = !s->look;
 	changed = s->look_changed;
-	WRITE_ONCE(s->look, 0);
+	/* Who keeps libraries out until it is asked again is asked, however late it comes. */
+	s->look_given = false;
+	WRITE_ONCE(s->look, !answered && what & GCARENA_SERVE_HOLD ? GCARENA_SERVE_COMPARE : 0);
 	spin_unlock(&s->pager_lock);
 	if (gca_shell_dying(s))
 		return -ESRCH;

@@ -462,7 +462,7 @@ void *gca_alloc_array(struct gca_mutator *m, const struct gca_layout *l, size_t 
 		o.mask = i == 64 ? ~0ULL : (1ULL << i) - 1;
 		o.how = BITMAP;
 		o.span_class = GCARENA_SPAN_CLASS(sc, GCARENA_PRECISE);
-	} else if (bytes + GCARENA_HEADER_BYTES <= GCARENA_SMALL_MAX) {
+	} else if (bytes <= GCARENA_SMALL_MAX - GCARENA_HEADER_BYTES) {
 		sc = __gca_size_class(bytes + GCARENA_HEADER_BYTES);
 		o.span_class = GCARENA_SPAN_CLASS(sc, GCARENA_PRECISE);
 	} else {

@@ -77,6 +77,8 @@ static void fork_prepare(void)
 	struct gcl_signals sigs = gcl_block();
 	struct gca_arena *a;
 
+	gcl_default_fork(GCL_FORK_PREPARE);
+	gcl_stop_fork(GCL_FORK_PREPARE);
 	gcl_watch_fork(GCL_FORK_PREPARE);
 	pthread_mutex_lock(&gcl_arenas_lock);
 	gcl_fork_sigs = sigs;
@@ -95,6 +97,8 @@ static void fork_parent(void)
 		pthread_mutex_unlock(&a->lock);
 	pthread_mutex_unlock(&gcl_arenas_lock);
 	gcl_watch_fork(GCL_FORK_PARENT);
+	gcl_stop_fork(GCL_FORK_PARENT);
+	gcl_default_fork(GCL_FORK_PARENT);
 	gcl_restore(sigs);
 }
 
@@ -126,6 +130,8 @@ static void fork_child(void)
 	}
 	pthread_mutex_unlock(&gcl_arenas_lock);
 	gcl_watch_fork(GCL_FORK_CHILD);
+	gcl_stop_fork(GCL_FORK_CHILD);
+	gcl_default_fork(GCL_FORK_CHILD);
 	gcl_restore(sigs);
 }
 
@@ -197,7 +203,7 @@ static int check_options(const struct gca_options *o)
 	return 0;
 }
 
-struct gca_arena *gca_open(const struct gca_options *options)
+static struct gca_arena *open_arena(const struct gca_options *options)
 {
 	static const struct gca_options defaults;
 	const struct gca_options *o = options ? options : &defaults;
@@ -270,7 +276,25 @@ out:
 	return NULL;
 }
 
-void gca_close(struct gca_arena *a)
+/* The collector is dead.  Return: false if a thread is detaching just now: again. */
+static bool let_go(struct gca_arena *a)
+{
+	struct gcl_mutator *m;
+	bool gone = true;
+
+	pthread_mutex_lock(&a->lock);
+	for (m = a->mutators; m; m = m->next) {
+		if (gcl_is_mine(m))
+			gcl_forget_mine(m);
+		else if (!a->child && !gcl_has_exited(m))
+			/* Its thread's handler may be looking at control page or arena. */
+			gone &= gcl_stop_wait(m);
+	}
+	pthread_mutex_unlock(&a->lock);
+	return gone;
+}
+
+static void close_arena(struct gca_arena *a)
 {
 	struct gcl_signals sigs;
 	struct gca_arena **p;
@@ -292,21 +316,15 @@ void gca_close(struct gca_arena *a)
 		gcl_pager_stop(a);
 		gcl_watch_stop();
 	}
-	pthread_mutex_lock(&a->lock);
-	for (m = a->mutators; m; m = m->next) {
-		if (gcl_is_mine(m)) {
-			gcl_forget_mine(m);
-		} else if (!a->child && !gcl_has_exited(m)) {
-			/* Its thread's handler may be looking at control page or arena. */
-			gcl_stop_wait(m);
-		}
-	}
-	pthread_mutex_unlock(&a->lock);
+	while (!let_go(a))
+		sched_yield();
 	/* The process backend reads the areas of mutators that are still attached. */
 	a->be->close(&a->space, a->child);
 	while ((m = a->mutators)) {
 		a->mutators = m->next;
 		munmap(m->pub.area, m->area_size);
+		free(m->fiber);
+		m->fiber = NULL;
 		/* Another thread's is given back by that thread, when it next attaches. */
 		if (m->closed)
 			__atomic_store_n(&m->closed, GCL_CLOSED, __ATOMIC_RELEASE);
@@ -320,6 +338,27 @@ void gca_close(struct gca_arena *a)
 	gcl_roots_free(a);
 	munmap(a, sizeof(*a));
 	gcl_restore(sigs);
+}
+
+/* A thread that is cancelled in these would leave half of it, and with locks in hand. */
+struct gca_arena *gca_open(const struct gca_options *options)
+{
+	struct gca_arena *a;
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	a = open_arena(options);
+	pthread_setcancelstate(state, NULL);
+	return a;
+}
+
+void gca_close(struct gca_arena *a)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	close_arena(a);
+	pthread_setcancelstate(state, NULL);
 }
 
 /* ------------------------------------------------------------------ layouts */

@@ -35,7 +35,8 @@ struct gcl_debug {
  * @sibling: in gcl_mine: mutators of the same thread in other arenas
  * @tid: of its thread
  * @closed: another thread closes the arena (GCL_CLOSING); all that is left is this
- *	structure, for its own thread to give back (GCL_CLOSED)
+ *	structure, for its own thread to give back (GCL_CLOSED); or that
+ *	detaches at its end, and the arena waits for it (GCL_LEAVING)
  * @parking: its thread's stop handler looks at it; gca_close() waits for that
  * @area_size: bytes of the mutator area
  * @attach: what was told to the collector, for gca_roots()
@@ -58,7 +59,7 @@ struct gcl_mutator {
 	struct gca_fiber *fiber;
 };
 
-enum { GCL_OPEN, GCL_CLOSING, GCL_CLOSED };
+enum { GCL_OPEN, GCL_CLOSING, GCL_CLOSED, GCL_LEAVING };
 
 struct gcl_layout {
 	struct gca_layout pub;
@@ -171,6 +172,8 @@ void gcl_tell_postponed(struct gca_arena *a);
 
 /* mutator.c */
 bool gcl_is_mine(const struct gcl_mutator *m);
+int gcl_leave(struct gcl_mutator *m);
+void gcl_default_fork(enum gcl_fork when);
 void gcl_forget_mine(struct gcl_mutator *m);
 bool gcl_has_exited(const struct gcl_mutator *m);
 void gcl_self_forget(const struct gca_arena *a);
@@ -179,7 +182,8 @@ void gcl_self_forget(const struct gca_arena *a);
 extern _Thread_local struct gcl_mutator *gcl_mine
 	__attribute__((__tls_model__("initial-exec"), __visibility__("hidden")));
 int gcl_stop_install(int sig);
-void gcl_stop_wait(struct gcl_mutator *m);
+bool gcl_stop_wait(struct gcl_mutator *m);
+void gcl_stop_fork(enum gcl_fork when);
 
 /* roots.c */
 int gcl_root_change(struct gca_arena *a, const void *start, size_t len, uint32_t kind, bool add);

@@ -206,7 +206,7 @@ static void at_end(void *round)
 		return;
 	sigs = gcl_block();
 	forget_closed();
-	while (gcl_mine && !gca_detach(&gcl_mine->pub))
+	while (gcl_mine && !gcl_leave(gcl_mine))
 		;
 	gcl_restore(sigs);
 }
@@ -294,6 +294,44 @@ out:
 	return NULL;
 }
 
+/*
+ * gcl_leave() - the thread ends, or its function has returned: detach @m, if it is still there
+ *
+ * The program may be closing the arena just now: it owns neither this moment nor this call.
+ * Whoever is first has it: gca_close() waits for who leaves, and who leaves for gca_close().
+ * Return: 0, or as gca_detach()
+ */
+int gcl_leave(struct gcl_mutator *m)
+{
+	struct gcl_signals sigs = gcl_block();
+	uint32_t is = GCL_OPEN;
+	int err = 0;
+
+	if (!gcl_is_mine(m))	/* this thread has closed it, or detached: not even looked at */
+		goto out;
+	if (__atomic_compare_exchange_n(&m->closed, &is, GCL_LEAVING, false, __ATOMIC_SEQ_CST,
+					__ATOMIC_SEQ_CST)) {
+		err = gca_detach(&m->pub);
+		if (err)
+			__atomic_store_n(&m->closed, GCL_OPEN, __ATOMIC_SEQ_CST);
+	} else {
+		while (__atomic_load_n(&m->closed, __ATOMIC_ACQUIRE) != GCL_CLOSED)
+			sched_yield();
+		forget_closed();
+	}
+out:
+	gcl_restore(sigs);
+	return err;
+}
+
+/* A child of fork() is to put nothing where the area was: what is there may be another's by then. */
+static void set_area_size(struct gca_arena *a, struct gcl_mutator *m, size_t size)
+{
+	pthread_mutex_lock(&a->lock);
+	m->area_size = size;
+	pthread_mutex_unlock(&a->lock);
+}
+
 /* a->lock is not held while the collector detaches: that may last a whole cycle. */
 int gca_detach(struct gca_mutator *pub)
 {
@@ -301,14 +339,16 @@ int gca_detach(struct gca_mutator *pub)
 	struct gca_arena *a = pub->arena;
 	struct gcl_signals sigs = gcl_block();
 	bool known = unlink_mutator(a, m, false), mine = gcl_is_mine(m);
+	size_t size = m->area_size;
 	int err = -EPERM;
 
 	if (known && mine) {
 		err = 0;
+		set_area_size(a, m, 0);
 		if (a->dead)
-			munmap(pub->area, m->area_size);
+			munmap(pub->area, size);
 		else
-			err = a->be->detach(&a->space, pub->id, pub->area, m->area_size);
+			err = a->be->detach(&a->space, pub->id, pub->area, size);
 		if (err == -ESRCH)
 			err = 0;
 		if (!err) {
@@ -316,6 +356,8 @@ int gca_detach(struct gca_mutator *pub)
 			unlink_mutator(a, m, true);
 			if (gcl_self == pub)
 				gcl_self = NULL;
+		} else {
+			set_area_size(a, m, size);
 		}
 		forget_closed();
 	}
@@ -350,6 +392,15 @@ struct gca_arena *gca_default(void)
 	}
 	pthread_mutex_unlock(&gcl_default_lock);
 	return a;
+}
+
+/* Around fork(): before all other locks, for gca_open() takes them under it. */
+void gcl_default_fork(enum gcl_fork when)
+{
+	if (when == GCL_FORK_PREPARE)
+		pthread_mutex_lock(&gcl_default_lock);
+	else
+		pthread_mutex_unlock(&gcl_default_lock);
 }
 
 /* The arena is being closed: the default arena is then opened anew when it is wanted. */

@@ -176,13 +176,29 @@ int gcl_stop_install(int sig)
 	return err;
 }
 
+void gcl_stop_fork(enum gcl_fork when)
+{
+	if (when == GCL_FORK_PREPARE)
+		pthread_mutex_lock(&gcl_install_lock);
+	else
+		pthread_mutex_unlock(&gcl_install_lock);
+}
+
 /*
  * The arena goes while @m's thread, another one, lives: wait until its handler
  * looks away, for ever.  The collector is dead: nobody stays parked.
+ *
+ * Return: false if the thread is detaching it, gcl_leave().
  */
-void gcl_stop_wait(struct gcl_mutator *m)
+bool gcl_stop_wait(struct gcl_mutator *m)
 {
-	__atomic_store_n(&m->closed, GCL_CLOSING, __ATOMIC_SEQ_CST);
+	uint32_t is = GCL_OPEN;
+
+	__atomic_compare_exchange_n(&m->closed, &is, GCL_CLOSING, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	if (is == GCL_LEAVING)
+		return false;
 	while (__atomic_load_n(&m->parking, __ATOMIC_SEQ_CST))
 		sched_yield();
+	return true;
 }

@@ -35,7 +35,7 @@ struct start {
 
 static void leave(void *m)
 {
-	gca_detach(m);
+	gcl_leave(m);	/* a struct gcl_mutator begins with what the program sees of it */
 }
 
 static void *begin(void *p)

@@ -703,7 +703,7 @@ struct gca_totals {
  * @tried: when somebody last set out to have a cycle, by gca_port_now()
  * @ended: when the last cycle ended, likewise; 0: none has
  * @live_at_end: @heap_live then
- * @rest_until: no cycle before, but by lent threads; see rest() in cycle.c
+ * @rest_until: the coordinator begins no forced cycle before; see rest() in cycle.c
  * @sweep_live: @heap_live as the next three were set, see gca_sweep_pace()
  * @sweep_spans: @unswept then
  * @sweep_room: bytes, in which these are to be swept

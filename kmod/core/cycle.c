@@ -99,8 +99,8 @@ static void work_discard(struct gca_arena *a)
 /*
  * The conductor has done by itself, for @ns, what takes longer the larger the heap is: it swept
  * what workers had not, or cleared marks.  Who is not lent may be charged to nobody, and the
- * owner can have cycles fail as often as it likes: so after that there is no cycle for nine
- * times as long, rest().
+ * owner can have cycles fail as often as it likes: so after that there is no forced one for nine
+ * times as long, rest().  Those that the pacer wants have a second between them anyway.
  */
 #define REST_MOST	10000000000ULL	/* ns */
 #define REST_LOOK	100000000ULL
@@ -678,7 +678,7 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o)
 	struct gca_order first = *o, whole = *o;
 	int err = 0;
 
-	if (!o->lent)
+	if (!o->lent && o->forced && a->phase == GCARENA_PHASE_OFF)
 		err = rest(a);
 	if (err)
 		return err;

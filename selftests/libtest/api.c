@@ -400,6 +400,119 @@ static void fibers(void)
 }
 #endif
 
+/* Sizes at the end of the number range are refused, not wrapped. */
+static void sizes(void)
+{
+	static const size_t size[] = { 8, 16, 24, 512, 4096 };
+	struct gca_arena *a = open_arena();
+	struct gca_mutator *m = gca_attach(a);
+	const struct gca_layout *l;
+	unsigned int i, j;
+
+	for (i = 0; i < sizeof(size) / sizeof(size[0]); i++) {
+		l = gca_layout(a, size[i], NULL);
+		CHECK(l);
+		for (j = 0; j < 4; j++) {
+			errno = 0;
+			CHECK(!gca_alloc_array(m, l, SIZE_MAX / size[i] - j));
+			CHECK(errno == ENOMEM || errno == EOVERFLOW);
+		}
+	}
+	for (j = 0; j < 24; j++) {
+		CHECK(!gca_alloc_noscan(m, SIZE_MAX - j));
+		CHECK(!gca_alloc_conservative(m, SIZE_MAX - j));
+	}
+	gca_close(a);
+}
+
+/* The layouts of many threads, at once: each object is scanned by its own. */
+#define LAYOUTS	120
+
+static pthread_barrier_t at_once;
+
+static void *makes_layouts(struct gca_mutator *m, void *arg)
+{
+	struct gca_arena *a = arg;
+	void **object[LAYOUTS];
+	unsigned int seed = (unsigned int)pthread_self() >> 12;
+	uint64_t bits[16];
+	int i, bad = 0;
+
+	(void)pthread_barrier_wait(&at_once);
+	for (i = 0; i < LAYOUTS; i++) {
+		const struct gca_layout *l;
+		size_t word = 1 + (size_t)rand_r(&seed) % 1022;
+
+		memset(bits, 0, sizeof(bits));
+		bits[word / 64] = 1ULL << (word % 64);
+		l = gca_layout(a, 8192, bits);
+		if (!l)
+			return (void *)1;
+		object[i] = gca_alloc(m, l);
+		gca_store(m, &object[i][word], gca_alloc_noscan(m, 64));
+		*(uint64_t *)object[i][word] = MAGIC;
+		object[i][0] = (void *)word;	/* not a pointer */
+	}
+	if (gca_collect(a, 0))
+		return (void *)2;
+	for (i = 0; i < LAYOUTS; i++)
+		bad += *(uint64_t *)object[i][(size_t)object[i][0]] != MAGIC;
+	return (void *)(intptr_t)(bad ? 3 : 0);
+}
+
+static void layouts_at_once(void)
+{
+	struct gca_arena *a = open_arena();
+	pthread_t t[4];
+	void *ret;
+	int i;
+
+	pthread_barrier_init(&at_once, NULL, 4);
+	for (i = 0; i < 4; i++)
+		CHECK(!gca_thread_create(a, &t[i], NULL, makes_layouts, a));
+	for (i = 0; i < 4; i++)
+		CHECK(!pthread_join(t[i], &ret) && !ret);
+	pthread_barrier_destroy(&at_once);
+	gca_close(a);
+}
+
+/* An arena is closed while threads that were made for it end, by them or by another. */
+static void *just_ends(struct gca_mutator *m, void *arg)
+{
+	(void)m;
+	(void)pthread_barrier_wait(arg);
+	return NULL;
+}
+
+static void *closes_it(struct gca_mutator *m, void *arg)
+{
+	(void)m;
+	gca_close(arg);
+	return NULL;
+}
+
+static void closed_as_they_end(void)
+{
+	pthread_t t[4];
+	int i, n;
+
+	for (n = 0; n < (TSAN ? 10 : 50); n++) {
+		struct gca_arena *a = open_arena();
+
+		pthread_barrier_init(&at_once, NULL, 5);
+		for (i = 0; i < 4; i++)
+			CHECK(!gca_thread_create(a, &t[i], NULL, just_ends, &at_once));
+		(void)pthread_barrier_wait(&at_once);
+		gca_close(a);
+		for (i = 0; i < 4; i++)
+			CHECK(!pthread_join(t[i], NULL));
+		pthread_barrier_destroy(&at_once);
+		a = open_arena();
+		CHECK(!gca_thread_create(a, &t[0], NULL, closes_it, a));
+		CHECK(!pthread_join(t[0], NULL));
+	}
+}
+
 int main(void)
 {
 	RUN(whose_mutator);
@@ -412,5 +525,8 @@ int main(void)
 	RUN(default_arena_again);
 	RUN(options);
 	RUN(fork_keeps_the_mask);
+	RUN(sizes);
+	RUN(layouts_at_once);
+	RUN(closed_as_they_end);
 	DONE();
 }

@@ -229,19 +229,23 @@ static int process_settle(struct gca_space *space, struct gcarena_settle *req)
 
 static int process_layout(struct gca_space *space, struct gcarena_layout *req)
 {
+	struct gca_process *p = gca_process_of(space);
 	struct gca_call call = gca_call_begin();
 	u32 id = 0;
 	int err;
 
-	err = gca_layout_add(&gca_process_of(space)->arena, req->elem_size,
-			     (const u64 *)(uintptr_t)req->bitmap, &id);
+	pthread_mutex_lock(&p->layout_lock);
+	err = gca_layout_add(&p->arena, req->elem_size, (const u64 *)(uintptr_t)req->bitmap, &id);
+	pthread_mutex_unlock(&p->layout_lock);
 	req->id = id;
 	gca_call_end(call);
 	return err;
 }
 
+/* Not what the pager, or who refreshes, would try again, once there is no arena any more. */
 static int process_roots(struct gca_space *space, struct gcarena_roots *req)
 {
+	struct gca_process *p = gca_process_of(space);
 	struct gca_call call;
 	int err;
 
@@ -249,9 +253,11 @@ static int process_roots(struct gca_space *space, struct gcarena_roots *req)
 	    (!req->nr_add && req->add) || (!req->nr_del && req->del))
 		return -EINVAL;
 	call = gca_call_begin();
-	err = gca_roots_update(&gca_process_of(space)->arena,
+	err = gca_roots_update(&p->arena,
 			       (const struct gcarena_range *)(uintptr_t)req->add, req->nr_add,
 			       (const struct gcarena_range *)(uintptr_t)req->del, req->nr_del);
+	if (err == -EINTR && READ_ONCE(p->dying))
+		err = -ESRCH;
 	gca_call_end(call);
 	return err;
 }

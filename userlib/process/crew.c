@@ -321,11 +321,12 @@ int gca_port_look(struct gca_arena *a, u32 what)
 		pthread_cond_signal(&p->pager);
 		while (p->look && !p->dying && gca_port_now() < until)
 			gca_wait(p, &p->looked, GCA_LOOK_PATIENCE);
-		/* It serves no more: then it looks after nothing. */
+		ret = p->dying ? -ESRCH : p->look ? -ETIMEDOUT : p->look_changed;
+		/* It serves no more: then it looks after nothing.  Unless it comes late: uapi.rst. */
 		if (p->look)
 			WRITE_ONCE(p->looks, false);
-		p->look = 0;
-		ret = p->dying ? -ESRCH : p->look_changed;
+		p->look = p->look && what & GCARENA_SERVE_HOLD ? GCARENA_SERVE_COMPARE : 0;
+		p->look_given = false;
 	}
 	pthread_mutex_unlock(&p->lock);
 	return ret;
@@ -334,10 +335,14 @@ int gca_port_look(struct gca_arena *a, u32 what)
 /* gca_look_answer() - SERVE begins with @flags.  p->lock is held */
 void gca_look_answer(struct gca_process *p, u32 flags)
 {
-	if (flags & GCARENA_SERVE_LOOKS && !p->looks) {
-		WRITE_ONCE(p->looks, true);
+	bool looks = flags & GCARENA_SERVE_LOOKS;
+
+	/* Who does not wait here makes no promise. */
+	if (!(flags & GCARENA_SERVE_NOWAIT) && looks != p->looks) {
+		WRITE_ONCE(p->looks, looks);
 		/* From now on cycles have their time. */
-		pthread_cond_signal(&p->wanted);
+		if (looks)
+			pthread_cond_signal(&p->wanted);
 	}
 	if (p->look && p->look_given) {
 		p->look_changed = flags & GCARENA_SERVE_CHANGED;
@@ -538,6 +543,7 @@ int gca_crew_start(struct gca_process *p)
 	int err;
 
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->layout_lock, NULL);
 	pthread_mutex_init(&p->cycle_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -324,16 +324,32 @@ int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 	return 0;
 }
 
-/* gca_member_detach() - the caller's, within a call.  Return: 0 or -ESRCH */
+/*
+ * gca_member_detach() - the caller's, within a call
+ *
+ * A begin stop may come meanwhile, and leave this thread's stack to it: not in a step.
+ * Return: 0 or -ESRCH
+ */
 int gca_member_detach(struct gca_member *m)
 {
+	struct gca_process *p = m->process;
 	int err;
 
-	gca_roots_self(&m->core);
+	for (;;) {
+		gca_roots_self(&m->core);
+		pthread_mutex_lock(&p->cycle_lock);
+		if (!READ_ONCE(m->core.owes))
+			break;
+		pthread_mutex_unlock(&p->cycle_lock);
+	}
 	err = gca_mutator_detach(&m->core);
+	pthread_mutex_unlock(&p->cycle_lock);
 	if (err)
 		return err;
 	gca_unlink_mine(m);
+	/* Nobody looks after it: it runs, for whoever has it in hand yet. */
+	smp_store_release(&m->left, m->left + 1);
+	WRITE_ONCE(m->held, 0);
 	gca_mutator_fini(&m->core);
 	gca_member_put(m);
 	return 0;

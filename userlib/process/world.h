@@ -97,6 +97,7 @@ struct gca_hand {
  * @blame: the thread that was last not held in time
  * @reader: thread that @known is for: the one inside the stop
  * @known: pages that it has read in this stop, by gca_port_copy(); 0: none
+ * @layout_lock: a layout is added; alone
  * @cycle_lock: one cycle at a time, and no knob is turned in it; before @lock
  * @lock: protects what follows; under it no lock of the core's is taken
  * @dying: the arena is being destroyed; also read without
@@ -141,7 +142,7 @@ struct gca_process {
 	pthread_t reader;
 	u64 known[GCA_KNOWN_PAGES];
 
-	pthread_mutex_t cycle_lock, lock;
+	pthread_mutex_t layout_lock, cycle_lock, lock;
 	bool dying;
 	pthread_cond_t wanted, work, turn, idle, done, gate, pager, looked;
 	struct gca_request *requests;
