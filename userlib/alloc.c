@@ -368,6 +368,9 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 
 	if (gcl_dead(a))
 		return NULL;
+	/* No cycle makes room for that. */
+	if (o->bytes > a->space.heap_size)
+		return no_memory(m, -ENOSPC);
 	for (;;) {
 		req.flags = 0;
 		err = a->be->large(&a->space, &req);

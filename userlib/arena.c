@@ -65,6 +65,23 @@ unsigned int gcl_each_arena(void (*fn)(struct gca_arena *a, void *arg), void *ar
 	}
 }
 
+/** gcl_somebodys() - is @m attached to any arena?  Signals are blocked */
+bool gcl_somebodys(const struct gcl_mutator *m)
+{
+	const struct gcl_mutator *p = NULL;
+	struct gca_arena *a;
+
+	pthread_mutex_lock(&gcl_arenas_lock);
+	for (a = gcl_arenas; a && !p; a = a->next) {
+		pthread_mutex_lock(&a->lock);
+		for (p = a->mutators; p && p != m; p = p->next)
+			;
+		pthread_mutex_unlock(&a->lock);
+	}
+	pthread_mutex_unlock(&gcl_arenas_lock);
+	return p;
+}
+
 /* --------------------------------------------------------------------- fork */
 
 /*

@@ -49,7 +49,7 @@ struct gca_layout;
 #define GCA_NO_PLAIN_ROOTS	(1U << 0)	/* data and bss are not roots */
 #define GCA_NO_TLS_ROOTS	(1U << 1)	/* nor is thread-local storage */
 #define GCA_NO_PAGER		(1U << 2)	/* the program calls gca_serve() itself */
-#define GCA_NO_AUTO_COLLECT	(1U << 3)	/* only gca_collect() collects */
+#define GCA_NO_AUTO_COLLECT	(1U << 3)	/* only gca_collect() collects, and who finds no room */
 #define GCA_INSERTION		(1U << 4)	/* stores record the new value, too */
 
 /**
@@ -105,7 +105,7 @@ struct gca_options {
  * errno: ENODEV the module is not loaded, EACCES no permission for the device,
  * EPERM the module does not let this user have arenas, EOPNOTSUPP a feature or the
  * way to stop threads that was asked for is missing, EBUSY another arena of the
- * process asked for another way, EUSERS too many arenas or too much address space, EINVAL an option or a
+ * process asked for another way (the module says so), EUSERS too many arenas or too much address space, EINVAL an option or a
  * variable of the environment makes no sense, ENOMEM.
  */
 GCA_API struct gca_arena *gca_open(const struct gca_options *options);
@@ -448,7 +448,7 @@ GCA_API unsigned int gca_pauses(struct gca_arena *arena, struct gca_pause *pause
  * @flags: GCARENA_SERVE_NOWAIT: return 0 when there is nothing to do
  *
  * The thread must not be attached.  Else returns -1 with errno EINTR on a
- * signal, ESRCH when the arena is closed.
+ * signal (the module; in the process signals wait), ESRCH when the arena is closed.
  */
 GCA_API int gca_serve(struct gca_arena *arena, unsigned int flags);
 

@@ -173,6 +173,7 @@ void gcl_tell_postponed(struct gca_arena *a);
 /* mutator.c */
 bool gcl_is_mine(const struct gcl_mutator *m);
 int gcl_leave(struct gcl_mutator *m);
+bool gcl_somebodys(const struct gcl_mutator *m);
 void gcl_default_fork(enum gcl_fork when);
 void gcl_forget_mine(struct gcl_mutator *m);
 bool gcl_has_exited(const struct gcl_mutator *m);

@@ -131,6 +131,7 @@ static void reap(struct gca_arena *a)
 			*p = m->next;
 			a->nr_mutators--;
 			munmap(m->pub.area, m->area_size);
+			free(m->fiber);
 			munmap(m, sizeof(*m));
 		} else {
 			p = &m->next;
@@ -153,22 +154,18 @@ static void link_mutator(struct gca_arena *a, struct gcl_mutator *m)
 	gcl_mine = m;
 }
 
-/* Return: whether it was there. */
-static bool unlink_mutator(struct gca_arena *a, struct gcl_mutator *m, bool really)
+static void unlink_mutator(struct gca_arena *a, struct gcl_mutator *m)
 {
 	struct gcl_mutator **p;
-	bool found;
 
 	pthread_mutex_lock(&a->lock);
 	for (p = &a->mutators; *p && *p != m; p = &(*p)->next)
 		;
-	found = *p;
-	if (found && really) {
+	if (*p) {
 		*p = m->next;
 		a->nr_mutators--;
 	}
 	pthread_mutex_unlock(&a->lock);
-	return found;
 }
 
 /* ------------------------------------------------------------- attach, detach */
@@ -333,36 +330,45 @@ static void set_area_size(struct gca_arena *a, struct gcl_mutator *m, size_t siz
 }
 
 /* a->lock is not held while the collector detaches: that may last a whole cycle. */
+static int detach_mine(struct gcl_mutator *m)
+{
+	struct gca_arena *a = m->pub.arena;
+	size_t size = m->area_size;
+	int err = 0;
+
+	set_area_size(a, m, 0);
+	if (a->dead)
+		munmap(m->pub.area, size);
+	else
+		err = a->be->detach(&a->space, m->pub.id, m->pub.area, size);
+	if (err && err != -ESRCH) {
+		set_area_size(a, m, size);
+		return err;
+	}
+	gcl_forget_mine(m);
+	unlink_mutator(a, m);
+	if (gcl_self == &m->pub)
+		gcl_self = NULL;
+	return 0;
+}
+
+/* What is nobody's may have been unmapped: it is looked for, not at. */
 int gca_detach(struct gca_mutator *pub)
 {
 	struct gcl_mutator *m = (struct gcl_mutator *)pub;
-	struct gca_arena *a = pub->arena;
 	struct gcl_signals sigs = gcl_block();
-	bool known = unlink_mutator(a, m, false), mine = gcl_is_mine(m);
-	size_t size = m->area_size;
-	int err = -EPERM;
+	uint32_t closed;
+	int err;
 
-	if (known && mine) {
-		err = 0;
-		set_area_size(a, m, 0);
-		if (a->dead)
-			munmap(pub->area, size);
-		else
-			err = a->be->detach(&a->space, pub->id, pub->area, size);
-		if (err == -ESRCH)
-			err = 0;
-		if (!err) {
-			gcl_forget_mine(m);
-			unlink_mutator(a, m, true);
-			if (gcl_self == pub)
-				gcl_self = NULL;
-		} else {
-			set_area_size(a, m, size);
-		}
+	if (!gcl_is_mine(m)) {
+		err = gcl_somebodys(m) ? -EPERM : -EINVAL;
+	} else {
+		closed = __atomic_load_n(&m->closed, __ATOMIC_ACQUIRE);
+		err = closed == GCL_CLOSING || closed == GCL_CLOSED ? -EINVAL : detach_mine(m);
 		forget_closed();
 	}
 	gcl_restore(sigs);
-	if (!known)
+	if (err == -EINVAL)
 		return gcl_fail(EINVAL, "gca_detach: this mutator is not attached");
 	if (err)
 		return gcl_fail(-err, err == -EPERM ?

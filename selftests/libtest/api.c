@@ -400,6 +400,30 @@ static void fibers(void)
 }
 #endif
 
+/* Who has no such mutator is told so, and nothing is touched. */
+static void *detaches(void *arg)
+{
+	return (void *)(intptr_t)(gca_detach(arg) ? errno : 0);
+}
+
+static void detached_twice(void)
+{
+	struct gca_arena *a = open_arena();
+	struct gca_mutator *m = gca_attach(a);
+	pthread_t t;
+	void *err;
+
+	CHECK(!pthread_create(&t, NULL, detaches, m) && !pthread_join(t, &err));
+	CHECK((intptr_t)err == EPERM);
+	CHECK(!gca_detach(m));
+	CHECK(gca_detach(m) && errno == EINVAL);
+	CHECK(!pthread_create(&t, NULL, detaches, m) && !pthread_join(t, &err));
+	CHECK((intptr_t)err == EINVAL);
+	m = gca_attach(a);
+	gca_close(a);
+	CHECK(gca_detach(m) && errno == EINVAL);
+}
+
 /* Sizes at the end of the number range are refused, not wrapped. */
 static void sizes(void)
 {
@@ -525,6 +549,7 @@ int main(void)
 	RUN(default_arena_again);
 	RUN(options);
 	RUN(fork_keeps_the_mask);
+	RUN(detached_twice);
 	RUN(sizes);
 	RUN(layouts_at_once);
 	RUN(closed_as_they_end);

@@ -262,6 +262,34 @@ static void test_refused_stop(void **state)
 	test_free(big);
 }
 
+static u32 gates;
+
+static void gate_is_closed(struct gca_arena *a)
+{
+	gates++;
+	assert_int_equal(gca_op_try(a), -EBUSY);
+}
+
+/* No operation begins in a stop, whichever it is, nor before the world runs again. */
+static void test_gate(void **state)
+{
+	struct world *w = small_world(0);
+
+	gates = 0;
+	world_hooks.in_stop = gate_is_closed;
+	world_hooks.at_start = gate_is_closed;
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_SWEPT, true, WORLD_TIMEOUT)), 0);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_MARKING, true, WORLD_TIMEOUT)), 0);
+	assert_int_equal(gca_op_try(&w->a), 0);
+	gca_op_end(&w->a);
+	assert_int_equal(gca_collect(&w->a, ORDER(GCA_UNTIL_MARKED, true, WORLD_TIMEOUT)), 0);
+	assert_int_equal(gates, 2 * world_hooks.stops);
+	assert_true(world_hooks.stops >= 3);
+	world_hooks.in_stop = NULL;
+	world_hooks.at_start = NULL;
+	world_close(w);
+}
+
 /*
  * A begin stop that is to be given up soon is one attempt a call; each may take longer than the
  * one before, so that it succeeds in the end.  Meanwhile it can be told that none did.
@@ -726,6 +754,7 @@ int main(void)
 		cmocka_unit_test(test_roots_while_marking),
 		cmocka_unit_test(test_roots_beside_termination),
 		cmocka_unit_test(test_refused_stop),
+		cmocka_unit_test(test_gate),
 		cmocka_unit_test(test_stop_soon),
 		cmocka_unit_test(test_layout_errors),
 		cmocka_unit_test(test_bad_header),
