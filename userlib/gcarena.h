@@ -105,8 +105,9 @@ struct gca_options {
  * errno: ENODEV the module is not loaded, EACCES no permission for the device,
  * EPERM the module does not let this user have arenas, EOPNOTSUPP a feature or the
  * way to stop threads that was asked for is missing, EBUSY another arena of the
- * process asked for another way (the module says so), EUSERS too many arenas or too much address space, EINVAL an option or a
- * variable of the environment makes no sense, ENOMEM.
+ * process asked for another way (the module says so), EUSERS too many arenas or too
+ * much address space, EINVAL an option or a variable of the environment makes no sense,
+ * ENOMEM.
  */
 GCA_API struct gca_arena *gca_open(const struct gca_options *options);
 
