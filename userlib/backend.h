@@ -118,6 +118,7 @@ void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)
 
 int gcl_fd_high(int fd);
 ssize_t gcl_slurp(const char *path, char *buf, size_t room);
+void *gcl_heap_hint(size_t bytes);
 void gcl_map_over(const volatile void *at, size_t bytes, int prot);
 
 enum gcl_fork { GCL_FORK_PREPARE, GCL_FORK_PARENT, GCL_FORK_CHILD };

@@ -218,8 +218,8 @@ static int kernel_open(struct gca_space *space, struct gcarena_create *create, c
 		err = explain_create(errno, create, &info);
 		goto out;
 	}
-	heap = mmap(NULL, create->heap_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
-		    fd, (off_t)create->heap_offset);
+	heap = mmap(gcl_heap_hint(create->heap_size), create->heap_size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)create->heap_offset);
 	if (heap != MAP_FAILED)
 		control = mmap(NULL, create->control_size, PROT_READ, MAP_SHARED, fd,
 			       (off_t)create->control_offset);

@@ -119,6 +119,31 @@ void gcl_map_over(const volatile void *at, size_t bytes, int prot)
 	mmap((void *)(uintptr_t)at, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
+/*
+ * Where to map a heap of @bytes: where the kernel would, or a few GiB below.
+ *
+ * A 32-bit number put over half of an old pointer leaves a word that is an address near a
+ * multiple of 4 GiB: such a word keeps what is there, and all that hangs on it, and numbers near
+ * 0 are the most frequent ones.  So a heap has no such multiple in its first 3 GiB.  The bits
+ * below stay random.  A hint: what is mapped meanwhile, or a kernel that knows better, costs
+ * only that.
+ */
+void *gcl_heap_hint(size_t bytes)
+{
+	const uintptr_t near = 4UL << 20, span = 1UL << 32, moved = 3UL << 30;
+	uintptr_t at, low;
+	void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	munmap(p, bytes);
+	at = (uintptr_t)p & ~(near - 1);
+	low = at & (span - 1);
+	if (low >= near && (bytes <= span - low - near || low < span - moved))
+		return (void *)at;
+	return (void *)((at & ~moved) | near);
+}
+
 /* A small file.  Return: bytes read, with a 0 behind them; -1: there is no such file. */
 ssize_t gcl_slurp(const char *path, char *buf, size_t room)
 {

@@ -149,6 +149,34 @@ TEST(counted_as_the_process)
 	gca_close(arena);
 }
 
+/* Half of an old pointer and a small number are no address of the first objects. */
+TEST(no_multiple_of_4_gib_is_near)
+{
+	const uint64_t span = 1ULL << 32;
+	void *junk[16];
+
+	for (int i = 0; i < 16; i++) {
+		struct gca_options o = { .backend = gct_backend(),
+					 .reserve = i % 2 ? 1ULL << 30 : 1ULL << 36 };
+		struct gca_arena *a = gca_open(&o);
+		struct gca_mutator *m;
+		uint64_t ahead;
+
+		ASSERT_TRUE(a);
+		m = gca_attach(a);
+		ASSERT_TRUE(m);
+		ahead = span - m->heap_base % span;
+		EXPECT_LT(ahead, span);
+		EXPECT_GE(ahead, i % 2 ? 1ULL << 30 : 3ULL << 30);
+		gca_close(a);
+		junk[i] = mmap(NULL, 300 << 20, PROT_NONE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		ASSERT_TRUE(junk[i] != MAP_FAILED);
+	}
+	for (int i = 0; i < 16; i++)
+		munmap(junk[i], 300 << 20);
+}
+
 /* Metadata is at most 5 % of a heap of 64 MiB or more. */
 TEST(metadata_is_small)
 {

@@ -24,9 +24,9 @@ static struct gca_process *gca_process_of(struct gca_space *space)
 	return space->ctx;
 }
 
-static void *gca_map(size_t bytes, int flags)
+static void *gca_map(void *at, size_t bytes, int flags)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	void *p = mmap(at, bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
@@ -36,9 +36,13 @@ static void *gca_map(size_t bytes, int flags)
 static void *gca_map_heap(size_t bytes)
 {
 	const size_t align = 4UL << 20;
-	char *p = gca_map(bytes + align, MAP_NORESERVE);
+	char *p = gca_map(gcl_heap_hint(bytes), bytes, MAP_NORESERVE);
 	size_t skip;
 
+	if (!p || !((uintptr_t)p & (align - 1)))
+		return p;
+	munmap(p, bytes);
+	p = gca_map(NULL, bytes + align, MAP_NORESERVE);
 	if (!p)
 		return NULL;
 	skip = (size_t)(-(uintptr_t)p & (align - 1));
@@ -75,10 +79,10 @@ static int process_open(struct gca_space *space, struct gcarena_create *create, 
 	(void)device;
 	if (err)
 		return err;
-	p = gca_map(sizeof(*p), 0);
+	p = gca_map(NULL, sizeof(*p), 0);
 	if (!p)
 		return -ENOMEM;
-	control = gca_map(GCARENA_PAGE_SIZE, 0);
+	control = gca_map(NULL, GCARENA_PAGE_SIZE, 0);
 	space->heap = gca_map_heap(create->reserve);
 	err = -ENOMEM;
 	if (!control || !space->heap)
