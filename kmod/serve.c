@@ -311,17 +311,19 @@ bool gca_port_looks(struct gca_arena *a)
 /*
  * gca_port_look() - see core/port.h; by the coordinator, cycle_lock not held
  *
- * Return: 0, also if there is no pager that does so; 1 if it has answered CHANGED;
- * -ESRCH if the arena died, -ETIMEDOUT without an answer.
+ * Return: 0, also for REFRESH if there is no pager that does so; 1 if it has answered CHANGED,
+ * or has gone since it was asked to REFRESH: nobody knows what has been loaded; -ESRCH if the
+ * arena died, -ETIMEDOUT without an answer.
  */
 int gca_port_look(struct gca_arena *a, u32 what)
 {
+	int gone = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_shell *s = gca_shell_of(a);
 	u64 began = ktime_get_ns(), now;
 	bool answered, changed;
 
 	if (!gca_port_looks(a))
-		return 0;
+		return gone;
 	spin_lock(&s->pager_lock);
 	WRITE_ONCE(s->look, what);
 	s->look_given = false;
@@ -349,7 +351,7 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	if (gca_shell_dying(s))
 		return -ESRCH;
 	if (!answered)
-		return gca_serve_present(s) ? -ETIMEDOUT : 0;
+		return gca_serve_present(s) ? -ETIMEDOUT : gone;
 	return changed;
 }
 

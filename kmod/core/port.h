@@ -318,7 +318,8 @@ bool gca_port_looks(struct gca_arena *a);
  * @what: GCARENA_SERVE_REFRESH: are all there and told? with GCARENA_SERVE_HOLD: and none is
  *	to come, if that can be done, until GCARENA_SERVE_COMPARE: has none come since?
  *
- * By the same, with nothing held.  Return: 0, also if nobody looks; 1 if some have come; or
+ * By the same, with nothing held.  COMPARE is for who has looked before.  Return: 0, also if
+ * nobody looks; 1 if some have come, or if who was asked to REFRESH cannot be asked any more; or
  * the errno that COLLECT reports.
  */
 int gca_port_look(struct gca_arena *a, u32 what);

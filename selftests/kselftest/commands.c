@@ -420,6 +420,44 @@ TEST_F(arena, serve_refuses)
 	EXPECT_EQ(serve(&self->r, 1, 0, NULL, 0), -EAGAIN);
 }
 
+/* Looks after the plain roots until it is asked whether anything has been loaded. */
+static void *goes_when_asked(void *arg)
+{
+	struct gcarena_serve q;
+	struct raw *r = arg;
+	int err;
+
+	do {
+		q = (struct gcarena_serve){ .size = sizeof(q), .flags = GCARENA_SERVE_LOOKS };
+		err = raw_ioctl(r->fd, GCARENA_IOC_SERVE, &q);
+	} while (err == -EINTR || (!err && !(q.flags & GCARENA_SERVE_COMPARE)));
+	return (void *)(intptr_t)err;
+}
+
+/* What nobody has looked at since may have a new library in it. */
+TEST_F(arena, pager_goes_between_looks)
+{
+	struct gcarena_collect c;
+	struct gcarena_stats s;
+	pthread_t thread;
+	void *ret = NULL;
+	int i, busy = 1;
+
+	if (gct_file_long("/sys/module/gcarena/parameters/workers") == 0)
+		SKIP("callers run their cycles: nobody is asked");
+	ASSERT_EQ(pthread_create(&thread, NULL, goes_when_asked, &self->r), 0);
+	for (i = 0; i < 1000 && busy; i++) {
+		ASSERT_EQ(raw_collect(&self->r, 0, &c), 0);
+		EXPECT_EQ(c.result, GCARENA_RESULT_DONE);
+		busy = pthread_tryjoin_np(thread, &ret);
+	}
+	EXPECT_EQ(busy, 0);
+	EXPECT_EQ((intptr_t)ret, 0);
+	ASSERT_EQ(raw_stats(&self->r, &s), 0);
+	EXPECT_EQ(s.voided, 1);
+	EXPECT_EQ(s.last_void, GCARENA_VOID_LIBRARY);
+}
+
 static void alarm_handler(int sig)
 {
 	(void)sig;

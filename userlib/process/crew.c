@@ -310,8 +310,8 @@ bool gca_port_looks(struct gca_arena *a)
 int gca_port_look(struct gca_arena *a, u32 what)
 {
 	u64 until = gca_port_now() + GCA_LOOK_PATIENCE;
+	int ret = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_process *p = a->port;
-	int ret = 0;
 
 	pthread_mutex_lock(&p->lock);
 	if (p->looks) {
