@@ -77,29 +77,64 @@ void gca_port_step_end(struct gca_arena *a)
 	mutex_unlock(&gca_shell_of(a)->cycle_lock);
 }
 
-/* What a cycle allocates is the owner's; checkmark reads in its context. */
+/*
+ * What the coordinator does by itself is charged to nobody.  So for nine times as long it begins
+ * no cycle of this process but those that a heap needs.  Slept through nowhere: other arenas, and
+ * what else there is to do, do not wait for it.
+ */
+#define GCA_REST	9
+#define GCA_REST_MOST	(100ULL * NSEC_PER_SEC)
+#define GCA_REST_LOOK	(HZ / 100)
+
+void gca_port_alone(struct gca_arena *a, bool begins)
+{
+	struct gca_process *p = gca_shell_of(a)->process;
+	u64 used = current->se.sum_exec_runtime, now;
+
+	if (begins) {
+		p->alone_since = used;
+		return;
+	}
+	now = ktime_get_ns();
+	WRITE_ONCE(p->rest_until, min(now + GCA_REST_MOST, max(now, p->rest_until) +
+				      GCA_REST * (used - p->alone_since)));
+}
+
+static bool gca_rests(struct gca_shell *s)
+{
+	return ktime_get_ns() < READ_ONCE(s->process->rest_until) && !gca_cycle_needed(s->a);
+}
+
+/* Checkmark reads in the owner's context. */
+static int gca_run_blind_or_not(struct gca_shell *s, struct gca_order *o)
+{
+	int ret;
+
+	o->blind = !s->privileged || !gca_checks(s->a);
+	if (o->blind)
+		return gca_collect(s->a, o);
+	if (!mmget_not_zero(s->mm))
+		return -ESRCH;
+	kthread_use_mm(s->mm);
+	ret = gca_collect(s->a, o);
+	kthread_unuse_mm(s->mm);
+	mmput_async(s->mm);
+	return ret;
+}
+
+/* What a cycle allocates is the owner's. */
 static int gca_run_for_owner(struct gca_shell *s, struct gca_order *o)
 {
 	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(s->mm), *old;
-	int ret = -ESRCH;
+	int ret;
 
-	o->blind = !s->privileged || !gca_checks(s->a);
-	if (!o->blind && !mmget_not_zero(s->mm))
-		goto out;
 	old = set_active_memcg(memcg);
-	if (!o->blind)
-		kthread_use_mm(s->mm);
 	ret = mutex_lock_killable(&s->conduct_lock);	/* as in gca_port_step_begin() */
 	if (!ret) {
-		ret = gca_collect(s->a, o);
+		ret = gca_run_blind_or_not(s, o);
 		mutex_unlock(&s->conduct_lock);
 	}
-	if (!o->blind) {
-		kthread_unuse_mm(s->mm);
-		mmput_async(s->mm);
-	}
 	set_active_memcg(old);
-out:
 	mem_cgroup_put(memcg);
 	return ret;
 }
@@ -196,6 +231,8 @@ static void gca_coordinate_arena(struct gca_shell *s)
 			try_to_freeze();
 			continue;
 		}
+		if (gca_rests(s))
+			break;
 		paced.timeout_ns = (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC;
 		if (!gca_requests_take(s, &taken, &o)) {
 			if (!xchg(&s->kicked, false) || !gca_cycle_wanted(s->a))
@@ -220,10 +257,17 @@ static void gca_coordinate_arena(struct gca_shell *s)
 	}
 }
 
-static bool gca_has_requests(struct gca_shell *s)
+static bool gca_has_wishes(struct gca_shell *s)
 {
 	return !list_empty_careful(&s->requests) ||
 	       (READ_ONCE(s->kicked) && !gca_shell_dying(s));
+}
+
+/* And they are for now.  A parked owner's, who would wait, are to see that it is. */
+static bool gca_has_requests(struct gca_shell *s)
+{
+	return gca_has_wishes(s) && (!gca_rests(s) || gca_shell_dying(s) ||
+				     gca_owner_parked(s->process));
 }
 
 static bool gca_has_unswept(struct gca_shell *s)
@@ -276,6 +320,8 @@ static long gca_look_round(struct gca_process *p)
 
 		if (!gca_stats_wishes(s))
 			due = min_t(u64, due, GCA_TIMED_EVERY);
+		if (gca_has_wishes(s) && gca_rests(s))
+			due = min_t(u64, due, GCA_REST_LOOK);
 		ns = gca_cycle_due(s->a);
 		if (!ns && !soon && gca_serve_present(s) && !gca_must_lend(s)) {
 			p->timed = jiffies;

@@ -98,10 +98,13 @@ struct gca_offer {
  * @tasks_lock: protects @tasks and what is in them, but for gca_task.inside
  * @tasks: struct gca_task of the attached threads, hashed by task; read under RCU
  * @leader: of its thread group; held, for what outlives its threads
+ * @followed: does another thread group have the memory? bit 0; the rest is when that was so
  * @coordinator: the thread that runs cycles, or NULL; made under crew_mutex, held
  * @coord_wq: it sleeps here
  * @wanted: some arena wants something of it
  * @coordinator_ns: CPU time it has used
+ * @alone_since: of that, when it began to do something by itself; its own
+ * @rest_until: it begins no cycle before that no heap needs; see gca_port_alone()
  * @timed: when it last began a cycle whose time had come, in jiffies; its own
  * @worker: those that mark, by number; under crew_mutex
  * @nr_workers: how many
@@ -132,10 +135,11 @@ struct gca_process {
 	spinlock_t tasks_lock;		/* attached threads */
 	DECLARE_HASHTABLE(tasks, 6);
 	struct task_struct *leader;
+	unsigned long followed;
 	struct task_struct *coordinator;
 	wait_queue_head_t coord_wq;
 	bool wanted;
-	u64 coordinator_ns;
+	u64 coordinator_ns, alone_since, rest_until;
 	unsigned long timed;
 	struct gca_worker_thread *worker[GCA_WORKERS_MAX];
 	unsigned int nr_workers;
@@ -526,6 +530,7 @@ bool gca_serve_scan(struct gca_shell *s);
 void gca_serve_ask(struct gca_shell *s);
 int gca_serve_gate_wait(struct gca_shell *s);
 bool gca_serve_present(struct gca_shell *s);
+bool gca_leaves_for_freezer(struct gca_shell *s);
 void gca_stand_in_begin(struct gca_shell *s);
 int gca_stand_in(struct gca_shell *s, const bool *done);
 bool gca_serve_pending(struct gca_shell *s);

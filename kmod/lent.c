@@ -5,7 +5,7 @@
  * Any thread of the owner's may ask, attached or not; the attached ones are held by
  * stop.c, the caller by being inside this call.
  *
- * Then it takes conduct_lock and cycle_lock (killable) for the whole cycle: it marks, faults
+ * Then it takes conduct_lock and cycle_lock for the whole cycle: it marks, faults
  * and waits for the pager under them.  The coordinator may be between two steps of a cycle of
  * its own, where it holds the first only: it cannot know of another's stop.
  * The algorithm is core/cycle.c; nothing here may know it.
@@ -39,6 +39,24 @@ static int gca_collect_clocked(struct gca_shell *s, const struct gca_order *o,
 	return ret;
 }
 
+/*
+ * The coordinator may have it, and wait for a look of the pager's, who may be frozen already:
+ * whoever waits here is to be frozen, too.
+ */
+static int gca_conduct_lock(struct gca_shell *s)
+{
+	while (!mutex_trylock(&s->conduct_lock)) {
+		if (wait_event_killable_timeout(s->pager_wq, gca_shell_dying(s) ||
+						gca_leaves_for_freezer(s), 1) < 0)
+			return -EINTR;
+		if (gca_shell_dying(s))
+			return -ESRCH;
+		if (gca_leaves_for_freezer(s))
+			return -ERESTARTSYS;
+	}
+	return 0;
+}
+
 static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 			    struct gcarena_collect *arg)
 {
@@ -47,7 +65,7 @@ static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 	int ret;
 
 	o.lent = true;
-	ret = mutex_lock_killable(&s->conduct_lock);
+	ret = gca_conduct_lock(s);
 	if (ret)
 		return ret;
 	ret = mutex_lock_killable(&s->cycle_lock);

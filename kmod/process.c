@@ -70,6 +70,13 @@ static int gca_user_charge(struct gca_user *u, u64 reserve)
 	return 0;
 }
 
+static void gca_user_uncharge(struct gca_user *u, u64 reserve)
+{
+	lockdep_assert_held(&gca_processes_lock);
+	u->arenas--;
+	u->reserve -= reserve;
+}
+
 static struct gca_process *gca_process_find(struct mm_struct *mm)
 {
 	struct gca_process *p;
@@ -120,13 +127,18 @@ static bool gca_process_unlink(struct gca_process *p)
 	return true;
 }
 
-/* After that, with nothing held: its threads end. */
-static void gca_process_free(struct gca_process *p)
+/*
+ * After that, with nothing held: its threads end, which may take time of the owner's.  That long
+ * they are in the user's account, and its last arena, if it was @charged.
+ */
+static void gca_process_free(struct gca_process *p, bool charged, u64 reserve)
 {
 	gca_coordinator_put(p);
 	gca_crew_end(p);
 	mutex_lock(&gca_processes_lock);
-	gca_user_put(p->user);		/* the crew was in its account */
+	if (charged)
+		gca_user_uncharge(p->user, reserve);
+	gca_user_put(p->user);
 	mutex_unlock(&gca_processes_lock);
 	put_task_struct(p->leader);
 	mmdrop(p->mm);
@@ -160,7 +172,7 @@ struct gca_process *gca_process_get(struct mm_struct *mm, u64 reserve)
 	}
 	mutex_unlock(&gca_processes_lock);
 	if (gone)
-		gca_process_free(p);
+		gca_process_free(p, false, 0);
 	return ret ? ERR_PTR(ret) : p;
 }
 
@@ -170,13 +182,13 @@ void gca_process_put(struct gca_process *p, u64 reserve)
 	bool gone;
 
 	mutex_lock(&gca_processes_lock);
-	p->user->arenas--;
-	p->user->reserve -= reserve;
 	p->refs--;
 	gone = gca_process_unlink(p);
+	if (!gone)
+		gca_user_uncharge(p->user, reserve);
 	mutex_unlock(&gca_processes_lock);
 	if (gone)
-		gca_process_free(p);
+		gca_process_free(p, true, reserve);
 }
 
 /** gca_process_arenas_left() - that the caller's user may still create */

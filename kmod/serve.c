@@ -252,7 +252,7 @@ static bool gca_to_be_frozen(void)
 }
 
 /* And no cycle runs that may need it.  Without a pending signal nobody restarts the call. */
-static bool gca_leaves_for_freezer(struct gca_shell *s)
+bool gca_leaves_for_freezer(struct gca_shell *s)
 {
 	return gca_to_be_frozen() && signal_pending(current) && !READ_ONCE(s->process->in_cycle);
 }
@@ -313,14 +313,15 @@ bool gca_port_looks(struct gca_arena *a)
  *
  * Return: 0, also for REFRESH if there is no pager that does so; 1 if it has answered CHANGED,
  * or has gone since it was asked to REFRESH: nobody knows what has been loaded; -ESRCH if the
- * arena died, -ETIMEDOUT without an answer.
+ * arena died, -ETIMEDOUT without an answer, not counting the time in which the owner is frozen or
+ * stopped.
  */
 int gca_port_look(struct gca_arena *a, u32 what)
 {
 	int gone = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_shell *s = gca_shell_of(a);
-	u64 began = ktime_get_ns(), now;
-	bool answered, changed;
+	u64 began = ktime_get_ns();
+	bool answered, changed, keeps;
 
 	if (!gca_port_looks(a))
 		return gone;
@@ -338,21 +339,24 @@ int gca_port_look(struct gca_arena *a, u32 what)
 			try_to_freeze();
 			began = ktime_get_ns();
 		}
-		now = ktime_get_ns();
 	} while (READ_ONCE(s->look) && !gca_shell_dying(s) && gca_serve_present(s) &&
-		 now - began < GCA_LOOK_PATIENCE);
+		 ktime_get_ns() - began < GCA_LOOK_PATIENCE);
 	spin_lock(&s->pager_lock);
 	answered = !s->look;
 	changed = s->look_changed;
 	/* Who keeps libraries out until it is asked again is asked, however late it comes. */
+	keeps = what & GCARENA_SERVE_HOLD || (what & GCARENA_SERVE_COMPARE && !s->look_given);
+	WRITE_ONCE(s->look, !answered && keeps ? GCARENA_SERVE_COMPARE : 0);
 	s->look_given = false;
-	WRITE_ONCE(s->look, !answered && what & GCARENA_SERVE_HOLD ? GCARENA_SERVE_COMPARE : 0);
 	spin_unlock(&s->pager_lock);
 	if (gca_shell_dying(s))
 		return -ESRCH;
-	if (!answered)
-		return gca_serve_present(s) ? -ETIMEDOUT : gone;
-	return changed;
+	if (answered)
+		return changed;
+	if (!gca_serve_present(s))
+		return gone;
+	WRITE_ONCE(s->blame, 0);	/* no thread's that a stop did not get */
+	return -ETIMEDOUT;
 }
 
 /* A SERVE begins: the answer to what the last one's reply asked. */

@@ -27,9 +27,10 @@
  * dismisses them; the pager always does, and before that it waits for the end of a cycle.
  * When the machine is suspended they leave, too, rather than freeze in a cycle.
  *
- * crew_mutex is the outermost lock: nothing else is held across kthread_create() and
- * cgroup_attach_task_all() (review-kernel D5), and nothing at all across kthread_stop(),
- * which waits for time of the owner's.  This file may not know what a cycle is.
+ * Nothing but crew_mutex, and outside of it conduct_lock, for which callers of COLLECT wait, is
+ * held across kthread_create() and cgroup_attach_task_all() (review-kernel D5); across
+ * kthread_stop(), which waits for time of the owner's, not even the first.  This file may not
+ * know what a cycle is.
  */
 #include <linux/cgroup.h>
 #include <linux/cpumask.h>
@@ -54,7 +55,7 @@
 #define GCA_LOOK_UP		(HZ / 20)
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 
-static atomic_t gca_workers_total = ATOMIC_INIT(0);	/* that have not left */
+static atomic_t gca_workers_total = ATOMIC_INIT(0);	/* gca_worker_count() */
 
 static DEFINE_MUTEX(crew_mutex);
 
@@ -65,7 +66,9 @@ static struct ratelimit_state gca_attaches =
  * struct gca_worker_thread - one of them
  * @process: whose
  * @task: held by get_task_struct()
- * @left: it has gone, or is going; set under process->work_lock
+ * @left: it has gone, or is going, by itself; set under process->work_lock
+ * @counted: in gca_workers_total, and its user's account; written under process->work_lock, and
+ *	when it is not running
  * @policy: the owner's, for modes other than idle; SCHED_NORMAL or SCHED_IDLE
  * @nice: likewise
  * @turn: leave to mark
@@ -76,7 +79,7 @@ static struct ratelimit_state gca_attaches =
 struct gca_worker_thread {
 	struct gca_process *process;
 	struct task_struct *task;
-	bool left;
+	bool left, counted;
 	int policy, nice;
 	struct gca_turn turn;
 	u64 idle_since;
@@ -94,8 +97,7 @@ void gca_crew_unlock(void)
 	mutex_unlock(&crew_mutex);
 }
 
-/* Has the memory passed to a thread group that did not make the first arena? */
-static bool gca_owner_followed(struct gca_process *p)
+static bool gca_follower_there(struct gca_process *p)
 {
 	struct gca_task *gt;
 	bool found = false;
@@ -104,11 +106,28 @@ static bool gca_owner_followed(struct gca_process *p)
 	if (gca_task_ours(p->leader, p->mm))
 		return false;
 	spin_lock(&p->tasks_lock);
-	hash_for_each(p->tasks, i, gt, link)
-		found |= !same_thread_group(gt->task, p->leader) &&
-			 gca_task_ours(gt->task, p->mm);
+	hash_for_each(p->tasks, i, gt, link) {
+		found = !same_thread_group(gt->task, p->leader) && gca_task_ours(gt->task, p->mm);
+		if (found)
+			break;		/* of both loops */
+	}
 	spin_unlock(&p->tasks_lock);
 	return found;
+}
+
+/*
+ * Has the memory passed to a thread group that did not make the first arena?  Looked up once a
+ * jiffy: workers ask after each batch, and there may be many threads.
+ */
+static bool gca_owner_followed(struct gca_process *p)
+{
+	unsigned long seen = READ_ONCE(p->followed), now = jiffies << 1;
+
+	if ((seen & ~1UL) != now) {
+		seen = now | gca_follower_there(p);
+		WRITE_ONCE(p->followed, seen);
+	}
+	return seen & 1;
 }
 
 /** gca_owner_exiting() - is the owner being killed, or dumping core? */
@@ -260,12 +279,19 @@ static bool gca_worker_unwanted(struct gca_process *p)
 	return !READ_ONCE(p->in_cycle) && (gca_owner_parked(p) || freezing(current));
 }
 
-/* It counts no more, though it may be there for a moment yet.  Under work_lock. */
-static void gca_worker_left(struct gca_worker_thread *w)
+/* What a machine and a user have.  Pairs with gca_worker_uncount(). */
+static void gca_worker_count(struct gca_worker_thread *w)
 {
-	if (w->left)
+	w->counted = true;
+	atomic_inc(&gca_workers_total);
+	atomic_inc(&w->process->user->workers);
+}
+
+static void gca_worker_uncount(struct gca_worker_thread *w)
+{
+	if (!w->counted)
 		return;
-	WRITE_ONCE(w->left, true);
+	w->counted = false;
 	atomic_dec(&w->process->user->workers);
 	atomic_dec(&gca_workers_total);
 }
@@ -276,8 +302,11 @@ static bool gca_worker_leave(struct gca_worker_thread *w)
 	struct gca_process *p = w->process;
 
 	spin_lock(&p->work_lock);
-	if (!READ_ONCE(p->in_cycle))
-		gca_worker_left(w);
+	if (!READ_ONCE(p->in_cycle)) {
+		WRITE_ONCE(w->left, true);
+		/* It may be there for a moment yet. */
+		gca_worker_uncount(w);
+	}
 	spin_unlock(&p->work_lock);
 	return w->left;
 }
@@ -483,9 +512,6 @@ static struct gca_worker_thread *gca_worker_take(struct gca_process *p, unsigned
 
 	p->worker[i] = NULL;
 	WRITE_ONCE(p->nr_workers, p->nr_workers - 1);
-	spin_lock(&p->work_lock);
-	gca_worker_left(w);
-	spin_unlock(&p->work_lock);
 	return w;
 }
 
@@ -497,6 +523,7 @@ static void gca_worker_join(struct gca_worker_thread *w)
 	/* That waits for less than we need: it is to have left its cgroups, too. */
 	while (!READ_ONCE(w->task->exit_state))
 		schedule_timeout_uninterruptible(1);
+	gca_worker_uncount(w);
 	put_task_struct(w->task);
 	kfree(w);
 }
@@ -542,15 +569,16 @@ static bool gca_may_attach(void)
 }
 
 /*
- * In the owner's present cgroups and class?  The same css_set: the same cgroups.  One that may
- * not be attached just now, or cannot, is left where it is: the next cycle tries again.
+ * Into the owner's present cgroups and class.  The same css_set: the same cgroups.  Return: false
+ * if it may not be attached just now, or cannot.
  */
-static void gca_worker_follow(struct gca_worker_thread *w, struct task_struct *from)
+static bool gca_worker_follow(struct gca_worker_thread *w, struct task_struct *from)
 {
 	if (rcu_access_pointer(w->task->cgroups) != rcu_access_pointer(from->cgroups) &&
-	    gca_may_attach())
-		cgroup_attach_task_all(from, w->task);
+	    (!gca_may_attach() || cgroup_attach_task_all(from, w->task)))
+		return false;
 	gca_copy_class(from, w);
+	return true;
 }
 
 /* May another one be made?  Under crew_mutex, under which alone there come more. */
@@ -591,13 +619,17 @@ int gca_port_crew_get(struct gca_arena *a)
 	gca_cycle_claim(p);
 	from = gca_live_task(p);
 	want = from ? gca_crew_wanted(s, from) : 0;
-	/* All that have left, before any is made: nr_workers is to count none of them. */
-	for (i = 0; i < GCA_WORKERS_MAX; i++)
-		if (p->worker[i] && READ_ONCE(p->worker[i]->left))
-			gone[nr_gone++] = gca_worker_take(p, i);
+	/*
+	 * All that have left, before any is made: nr_workers is to count none of them.  And those
+	 * that would be in other cgroups than the owner, which may give them no time, and which
+	 * they would keep from being removed.
+	 */
 	for (i = 0; i < GCA_WORKERS_MAX; i++) {
-		if (p->worker[i] && from)
-			gca_worker_follow(p->worker[i], from);
+		w = p->worker[i];
+		if (w && (READ_ONCE(w->left) || (from && !gca_worker_follow(w, from))))
+			gone[nr_gone++] = gca_worker_take(p, i);
+	}
+	for (i = 0; i < GCA_WORKERS_MAX; i++) {
 		if (p->worker[i] || p->nr_workers >= want)
 			continue;
 		/* Beyond the limits: what there is will do; without any, threads are lent. */
@@ -609,8 +641,7 @@ int gca_port_crew_get(struct gca_arena *a)
 		if (!w || ret)
 			break;
 		p->worker[i] = w;
-		atomic_inc(&gca_workers_total);
-		atomic_inc(&p->user->workers);
+		gca_worker_count(w);
 		WRITE_ONCE(p->nr_workers, p->nr_workers + 1);
 	}
 	WRITE_ONCE(a->crew, p->nr_workers);

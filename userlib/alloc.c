@@ -301,13 +301,22 @@ static void *no_memory(struct gca_mutator *m, int err)
 }
 
 /* As the pacer wants it.  Without it the allocation goes on: errno is left alone. */
-static bool collect_paced(struct gca_arena *a)
+static void collect_paced(struct gca_arena *a)
 {
 	int saved = errno;
-	bool done = !gcl_collect(a, 0, true);
 
+	gcl_collect(a, 0, true);
 	errno = saved;
-	return done;
+}
+
+/* A full arena needs a cycle whatever the pacer thinks of it.  Without one its sentence stays. */
+static int collect_full(struct gca_arena *a)
+{
+	int err = gcl_collect(a, 0, false);
+
+	if (err)
+		errno = ENOMEM;
+	return err;
 }
 
 static void *alloc_small(struct gca_mutator *m, const struct order *o)
@@ -340,13 +349,12 @@ static void *alloc_small(struct gca_mutator *m, const struct order *o)
 			gcl_tell_postponed(a);
 		if (err && (err != -ENOSPC || collected))
 			return no_memory(m, err);
-		/* A full arena needs a cycle whatever the pacer thinks of it. */
 		if (err) {
-			if (gcl_collect(a, 0, false))
-				return no_memory(m, err);
+			if (collect_full(a))
+				return NULL;
 			collected = true;
 		} else if (wants & GCARENA_WANT_COLLECT) {
-			collected |= collect_paced(a);
+			collect_paced(a);
 		}
 		wants = 0;
 	}
@@ -369,8 +377,11 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 	if (gcl_dead(a))
 		return NULL;
 	/* No cycle makes room for that. */
-	if (o->bytes > a->space.heap_size)
-		return no_memory(m, -ENOSPC);
+	if (o->bytes > a->space.heap_size) {
+		gcl_fail(ENOMEM, "an object of %zu bytes does not fit into an arena of %zu MiB; open it with a larger reserve",
+			 o->bytes, a->space.heap_size >> 20);
+		return NULL;
+	}
 	for (;;) {
 		req.flags = 0;
 		err = a->be->large(&a->space, &req);
@@ -380,8 +391,10 @@ static void *alloc_large(struct gca_mutator *m, const struct order *o, unsigned 
 			break;
 		if (err == -EINTR)
 			continue;
-		if (err != -ENOSPC || collected || gcl_collect(a, 0, false))
+		if (err != -ENOSPC || collected)
 			return no_memory(m, err);
+		if (collect_full(a))
+			return NULL;
 		collected = true;
 	}
 	obj = (void *)req.addr;

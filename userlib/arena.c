@@ -145,6 +145,7 @@ static void fork_child(void)
 		}
 		pthread_mutex_unlock(&a->lock);
 	}
+	gcl_mutators_fork();
 	pthread_mutex_unlock(&gcl_arenas_lock);
 	gcl_watch_fork(GCL_FORK_CHILD);
 	gcl_stop_fork(GCL_FORK_CHILD);
@@ -404,9 +405,12 @@ const struct gca_layout *gca_layout(struct gca_arena *a, size_t size, const uint
 	err = l ? a->be->layout(&a->space, &req) : -ENOMEM;
 	if (err) {
 		free(l);
-		gcl_fail(-err, err == -ENOSPC ? "gca_layout: the arena has %d layouts, no more fit" :
-			 err == -EINVAL ? "gca_layout: pointer bits beyond the type (%d layouts at most)" :
-			 "gca_layout: no memory (%d layouts at most)", GCARENA_LAYOUTS_MAX);
+		if (err == -ENOSPC)
+			gcl_fail(ENOSPC, "gca_layout: the arena has %d layouts, no more fit",
+				 GCARENA_LAYOUTS_MAX);
+		else
+			gcl_fail(-err, "gca_layout: %s", err == -EINVAL ?
+				 "pointer bits beyond the type" : strerror(-err));
 		return NULL;
 	}
 	l->pub.id = req.id;

@@ -66,6 +66,8 @@ struct gcl_knob {
  *	memory may be given back
  * @attach: attach the caller; @area is its mutator area
  * @detach: detach it; unmaps the area
+ * @forget: what the calling thread has left of arenas that others have closed goes.  Of the
+ *	process backend
  * @refill: called with all signals blocked
  * @park: wait while a stop lasts, for the caller's mutator @id; NULL if there are no
  *	stops.  Called by a signal handler: no lock, no errno, nothing a sanitizer watches
@@ -82,6 +84,7 @@ struct gca_backend {
 	void (*wake)(struct gca_space *space);
 	int (*attach)(struct gca_space *space, struct gcarena_attach *req,
 		      struct gcarena_mutator **area);
+	void (*forget)(void);
 	int (*detach)(struct gca_space *space, uint32_t id, struct gcarena_mutator *area,
 		      size_t size);
 	int (*refill)(struct gca_space *space, struct gcarena_refill *req);
@@ -119,6 +122,7 @@ void gcl_error(const char *fmt, ...) __attribute__((__format__(__printf__, 1, 2)
 int gcl_fd_high(int fd);
 ssize_t gcl_slurp(const char *path, char *buf, size_t room);
 void *gcl_heap_hint(size_t bytes);
+
 void gcl_map_over(const volatile void *at, size_t bytes, int prot);
 
 enum gcl_fork { GCL_FORK_PREPARE, GCL_FORK_PARENT, GCL_FORK_CHILD };

@@ -169,19 +169,23 @@ void gcl_tell_postponed(struct gca_arena *a)
 {
 	struct gcarena_stats now = { .size = sizeof(now) };
 	int cancel, saved = errno;
-	char name[40];
+	char name[40], signal[40] = "";
 
-	/* It may be over by now. */
-	if (a->be->stats(&a->space, &now) || !now.postponed_ns || !now.blame)
-		return;
-	if (__atomic_exchange_n(&a->told_postponed, 1, __ATOMIC_RELAXED) && !a->tracing)
-		return;
 	/* An allocation is no cancellation point. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	gcl_say("gcarena: for %.1f s thread %u%s could not be stopped, so nothing is collected, and the heap grows (%llu MB): does it block signal %d for long, is it stopped or traced, or has the program replaced the handler?",
+	/* It may be over by now. */
+	if (a->be->stats(&a->space, &now) || !now.postponed_ns || !now.blame)
+		goto out;
+	if (__atomic_exchange_n(&a->told_postponed, 1, __ATOMIC_RELAXED) && !a->tracing)
+		goto out;
+	if (a->stop_signal)
+		snprintf(signal, sizeof(signal), "does it block signal %d for long, ",
+			 a->stop_signal);
+	gcl_say("gcarena: for %.1f s thread %u%s could not be stopped, so nothing is collected, and the heap grows (%llu MB): %sis it stopped or traced, or has the program replaced the handler?",
 		(double)now.postponed_ns / 1e9, (uint32_t)now.blame,
 		name_of(name, sizeof(name), (uint32_t)now.blame),
-		(unsigned long long)now.heap >> 20, a->stop_signal);
+		(unsigned long long)now.heap >> 20, signal);
+out:
 	pthread_setcancelstate(cancel, NULL);
 	errno = saved;
 }
@@ -213,6 +217,8 @@ static int collect_once(struct gca_arena *a, uint32_t flags, bool paced, uint64_
 	} while (err == -EINTR);
 	if (err == -EBUSY)
 		return gcl_fail(EBUSY, "gca_collect: a thread that is not the caller is attached, and the loaded module collects in the attached thread");
+	if (err == -ETIMEDOUT && !req.blame)
+		return gcl_fail(ETIMEDOUT, "gca_collect: whoever looks after the roots has not answered in time: does it wait for the loader's lock, or for a page, or has a debugger stopped it?");
 	if (err == -ETIMEDOUT)
 		return gcl_fail(ETIMEDOUT, "gca_collect: a thread could not be stopped in time: does one block the stop signal, or has the program replaced its handler?%s",
 				blame(who, sizeof(who), req.blame));

@@ -139,7 +139,9 @@ void *gcl_heap_hint(size_t bytes)
 	munmap(p, bytes);
 	at = (uintptr_t)p & ~(near - 1);
 	low = at & (span - 1);
-	if (low >= near && (bytes <= span - low - near || low < span - moved))
+	if (!low)
+		return (void *)(at - span + near);
+	if (bytes <= span - low - near || low < span - moved)
 		return (void *)at;
 	return (void *)((at & ~moved) | near);
 }

@@ -153,6 +153,7 @@ uint64_t gcl_now(void);
 struct gcl_signals gcl_lock(struct gca_arena *a);
 void gcl_unlock(struct gca_arena *a, struct gcl_signals old);
 void *gcl_map(size_t bytes);
+void gcl_mutators_fork(void);
 int gcl_gettid(void);
 
 /* options.c */

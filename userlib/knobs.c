@@ -122,10 +122,13 @@ int gcl_knobs_open(struct gca_arena *a, const struct gca_options *o)
 	}
 	if (config_env(&c))
 		return -1;
-	err = c.mask ? a->be->config(&a->space, &c) : 0;
+	do {
+		err = c.mask ? a->be->config(&a->space, &c) : 0;
+	} while (err == -EINTR);
 	if (!err)
 		return 0;
-	return gcl_fail(-err, "gca_open: percent, heap_min or memory_limit is out of range");
+	return gcl_fail(-err, "gca_open: %s", err == -EINVAL ?
+			"percent, heap_min or memory_limit is out of range" : strerror(-err));
 }
 
 static int set(struct gca_arena *a, unsigned int i, uint64_t value, const char *who)

@@ -106,6 +106,20 @@ static void forget_closed(void)
 			p = &m->sibling;
 		}
 	}
+	gcl_backend_process.forget();
+}
+
+/*
+ * In a child of fork(): arenas that another thread of the parent's was closing will not be
+ * closed any more, and some of their locks are that thread's.
+ */
+void gcl_mutators_fork(void)
+{
+	struct gcl_mutator *m;
+
+	for (m = gcl_mine; m; m = m->sibling)
+		if (m->closed != GCL_CLOSED && !m->pub.arena->child)
+			m->closed = GCL_CLOSED;
 }
 
 /** gcl_has_exited() - has @m's thread ended without detaching? */
@@ -387,9 +401,12 @@ static struct gca_arena *gcl_default_arena;
 struct gca_arena *gca_default(void)
 {
 	struct gca_arena *a = __atomic_load_n(&gcl_default_arena, __ATOMIC_ACQUIRE);
+	struct gcl_signals sigs;
 
 	if (a)
 		return a;
+	/* A handler may fork, which takes this lock, too. */
+	sigs = gcl_block();
 	pthread_mutex_lock(&gcl_default_lock);
 	a = gcl_default_arena;
 	if (!a) {
@@ -397,6 +414,7 @@ struct gca_arena *gca_default(void)
 		__atomic_store_n(&gcl_default_arena, a, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&gcl_default_lock);
+	gcl_restore(sigs);
 	return a;
 }
 

@@ -147,7 +147,7 @@ int gca_serve(struct gca_arena *a, unsigned int flags)
 	err = serve(a, flags);
 	__atomic_sub_fetch(&a->serving, 1, __ATOMIC_RELEASE);
 	if (err == -EBUSY)
-		return gcl_fail(EBUSY, "gca_serve: another thread serves; open the arena with GCA_NO_PAGER");
+		return gcl_fail(EBUSY, "gca_serve: another thread serves (open the arena with GCA_NO_PAGER), or the caller is attached and would sleep");
 	return err ? gcl_fail(-err, "gca_serve: %s", strerror(-err)) : 0;
 }
 

@@ -105,7 +105,8 @@ int gca_thread_create(struct gca_arena *a, pthread_t *thread, const pthread_attr
 	pthread_setcancelstate(cancel, NULL);
 	if (!held) {
 		gca_root_remove(a, &s.arg, sizeof(s.arg), GCA_ROOT_PLAIN);
-		errno = err;
+		if (err)
+			errno = err;
 	}
 	gca_keep_alive(s.arg);
 	return err ? -1 : 0;

@@ -703,7 +703,6 @@ struct gca_totals {
  * @tried: when somebody last set out to have a cycle, by gca_port_now()
  * @ended: when the last cycle ended, likewise; 0: none has
  * @live_at_end: @heap_live then
- * @rest_until: the coordinator begins no forced cycle before; see rest() in cycle.c
  * @sweep_live: @heap_live as the next three were set, see gca_sweep_pace()
  * @sweep_spans: @unswept then
  * @sweep_room: bytes, in which these are to be swept
@@ -805,7 +804,7 @@ struct gca_arena {
 	u32 nr_payees;
 	u64 heap_goal, heap_trigger, heap_peak;
 	bool has_goal, asked;
-	u64 tried, ended, live_at_end, rest_until;
+	u64 tried, ended, live_at_end;
 	u64 sweep_live, sweep_spans, sweep_room;
 	u32 sweep_class;
 	bool sweep_starves;
@@ -842,6 +841,7 @@ int gca_mutator_init(struct gca_mutator *m, struct gca_arena *a, u32 nr_slots,
 		     struct gcarena_mutator *shared);
 int gca_mutator_attach(struct gca_mutator *m);
 int gca_mutator_detach(struct gca_mutator *m);
+int gca_mutator_leave(struct gca_mutator *m);
 struct gca_mutator *gca_mutator_next(struct gca_arena *a, struct gca_mutator *m);
 void gca_mutator_fini(struct gca_mutator *m);
 
@@ -919,6 +919,7 @@ void gca_config_set(struct gca_arena *a, const struct gcarena_config *c);
 
 /* pace.c */
 bool gca_cycle_wanted(struct gca_arena *a);
+bool gca_cycle_needed(struct gca_arena *a);
 u64 gca_cycle_due(struct gca_arena *a);
 void gca_cycle_ask(struct gca_arena *a);
 bool gca_cycle_asked(struct gca_arena *a);

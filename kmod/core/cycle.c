@@ -97,33 +97,6 @@ static void work_discard(struct gca_arena *a)
 }
 
 /*
- * The conductor has done by itself, for @ns, what takes longer the larger the heap is: it swept
- * what workers had not, or cleared marks.  Who is not lent may be charged to nobody, and the
- * owner can have cycles fail as often as it likes: so after that there is no forced one for nine
- * times as long, rest().  Those that the pacer wants have a second between them anyway.
- */
-#define REST_MOST	10000000000ULL	/* ns */
-#define REST_LOOK	100000000ULL
-
-static void alone(struct gca_arena *a, u64 ns)
-{
-	u64 now = gca_port_now();
-
-	a->rest_until = min(max(a->rest_until, now) + 9 * min(ns, REST_MOST), now + REST_MOST);
-}
-
-/* Return: 0, or as gca_port_backoff() */
-static int rest(struct gca_arena *a)
-{
-	u64 now;
-	int err = 0;
-
-	while (!err && (now = gca_port_now()) < a->rest_until)
-		err = gca_port_backoff(a, min(a->rest_until - now, REST_LOOK));
-	return err;
-}
-
-/*
  * After a void cycle: as if it had never begun.  One of its markers may be asleep
  * in a fault that nobody answers, and would mark when it wakes: until it has gone
  * there is no other cycle.  It will find void_reason set, and go.
@@ -132,7 +105,6 @@ static int rest(struct gca_arena *a)
 
 static int cycle_clear(struct gca_arena *a, bool lent)
 {
-	u64 t;
 	int err;
 
 	for (;;) {
@@ -147,13 +119,14 @@ static int cycle_clear(struct gca_arena *a, bool lent)
 			return err;
 	}
 	smp_mb();	/* what the last marker published */
-	t = gca_port_now();
+	if (!lent)
+		gca_port_alone(a, true);
 	work_discard(a);
 	gca_marks_clear(a);
 	a->marks_dirty = false;
 	gca_gate_open(a);
 	if (!lent)
-		alone(a, gca_port_now() - t);
+		gca_port_alone(a, false);
 	return 0;
 }
 
@@ -167,12 +140,14 @@ static bool checks(struct gca_arena *a, const struct gca_order *o)
 
 static int cycle_prepare(struct gca_arena *a, const struct gca_order *o)
 {
-	bool much = atomic64_read(&a->unswept) > SWEEP_ALONE;
-	u64 t = gca_port_now();
-	int err = gca_sweep_finish(a);
+	bool much = atomic64_read(&a->unswept) > SWEEP_ALONE && !o->lent;
+	int err;
 
-	if (much && !o->lent)
-		alone(a, gca_port_now() - t);
+	if (much)
+		gca_port_alone(a, true);
+	err = gca_sweep_finish(a);
+	if (much)
+		gca_port_alone(a, false);
 	if (!err && a->marks_dirty)
 		err = cycle_clear(a, o->lent);
 	if (err)
@@ -678,10 +653,6 @@ int gca_collect(struct gca_arena *a, const struct gca_order *o)
 	struct gca_order first = *o, whole = *o;
 	int err = 0;
 
-	if (!o->lent && o->forced && a->phase == GCARENA_PHASE_OFF)
-		err = rest(a);
-	if (err)
-		return err;
 	WRITE_ONCE(a->tried, gca_port_now());
 	set_deadline(a, o);
 	if (a->phase != GCARENA_PHASE_OFF) {

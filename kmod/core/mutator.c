@@ -147,13 +147,8 @@ int gca_mutator_attach(struct gca_mutator *m)
 	return 0;
 }
 
-/*
- * gca_mutator_detach() - spans back, ring drained, off the list
- *
- * In any phase.  What the ring holds while marking is greyed first: it leaves
- * the root set.  Return: as gca_op_begin(); idempotent.
- */
-int gca_mutator_detach(struct gca_mutator *m)
+/* @self: not if it owes its stack, which would be lost: -EAGAIN. */
+static int detach(struct gca_mutator *m, bool self)
 {
 	struct gca_arena *a = m->arena;
 	u32 i = 0, j, left;
@@ -168,6 +163,11 @@ int gca_mutator_detach(struct gca_mutator *m)
 	err = gca_op_begin(a);
 	if (err)
 		return err;
+	/* No begin stop comes in an operation. */
+	if (self && READ_ONCE(m->owes)) {
+		gca_op_end(a);
+		return -EAGAIN;
+	}
 	gca_ring_settle(m);
 	gca_spin_lock(&m->lock);
 	left = gca_slots_used(m);
@@ -187,6 +187,29 @@ int gca_mutator_detach(struct gca_mutator *m)
 	gca_spin_unlock(&a->mutators_lock);
 	gca_op_end(a);
 	return 0;
+}
+
+/*
+ * gca_mutator_detach() - spans back, ring drained, off the list
+ *
+ * In any phase.  What the ring holds while marking is greyed first: it leaves
+ * the root set.  Return: as gca_op_begin(); idempotent.
+ */
+int gca_mutator_detach(struct gca_mutator *m)
+{
+	return detach(m, false);
+}
+
+/* gca_mutator_leave() - the same by the thread itself, which may owe its stack.  Faults */
+int gca_mutator_leave(struct gca_mutator *m)
+{
+	int err;
+
+	do {
+		gca_roots_self(m);
+		err = detach(m, true);
+	} while (err == -EAGAIN);
+	return err;
 }
 
 /** gca_mutator_fini() - after detach, or with the arena dead */

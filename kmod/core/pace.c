@@ -317,6 +317,18 @@ u64 gca_cycle_due(struct gca_arena *a)
 	return 0;
 }
 
+/**
+ * gca_cycle_needed() - does the heap want a cycle, or its end?
+ * @a: arena
+ *
+ * Not whoever asks, nor a period.  After a cycle that failed it does so later (gca_pace()).
+ */
+bool gca_cycle_needed(struct gca_arena *a)
+{
+	return READ_ONCE(a->phase) != GCARENA_PHASE_OFF ||
+	       (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_trigger);
+}
+
 /** gca_cycle_wanted() - is there any reason for a cycle, or was one left half done? */
 bool gca_cycle_wanted(struct gca_arena *a)
 {

@@ -250,6 +250,18 @@ void gca_port_work(struct gca_arena *a);
  */
 bool gca_port_kick(struct gca_arena *a);
 
+/**
+ * gca_port_alone() - the conductor, who is not lent, does by itself what takes longer the larger
+ *	the heap is
+ * @a: arena
+ * @begins: else it has ended
+ *
+ * It sweeps what workers have not, or clears marks; and the owner can have cycles fail as often as
+ * it likes.  Where that is not the owner's time, the port is to have no such cycles one after
+ * another but those that gca_cycle_needed().
+ */
+void gca_port_alone(struct gca_arena *a, bool begins);
+
 /** gca_port_cpu() - processor time so far of the owner's threads, and of all who mark for it, ns */
 u64 gca_port_cpu(struct gca_arena *a);
 

@@ -235,6 +235,10 @@ int gca_port_backoff(struct gca_arena *a, u64 ns)
 	return 0;
 }
 
+void gca_port_alone(struct gca_arena *a, bool begins)
+{
+}
+
 void gca_port_sleep(struct gca_arena *a, const u32 *word, u64 ns)
 {
 	schedule_timeout_uninterruptible(nsecs_to_jiffies(ns) + 1);

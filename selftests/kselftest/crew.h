@@ -32,6 +32,9 @@ struct crew {
 	uid_t uid;			/* another user, in the device's group; 0: none */
 	uint32_t engine;		/* GCARENA_CREATE_*, or 0 */
 	bool pager, looks;		/* a thread serves; and looks after the plain roots */
+	bool second;			/* a thread that makes one COLLECT when it is let */
+	bool slow;			/* the pager looks when it is let */
+	volatile int let;		/* 1: the former, 2: both */
 	bool spinner;			/* a second thread is attached, and never calls */
 	bool mixed;			/* every kind of COLLECT in turn */
 	bool async;			/* cycles are only kicked, once there are workers */
@@ -42,6 +45,8 @@ struct crew {
 	volatile int end;
 	/* What the owner says. */
 	volatile int ready;
+	volatile int asked;		/* the pager has been told to look */
+	volatile int collected;		/* by the second thread */
 	volatile unsigned long cycles;	/* COLLECTs that have returned, or kicked cycles */
 	volatile pid_t heir_pid;
 	struct gcarena_stats st;	/* after the last of them */
@@ -175,7 +180,24 @@ static inline void *crew_pager(void *arg)
 		};
 
 		err = raw_ioctl(s->r->fd, GCARENA_IOC_SERVE, &v);
+		s->asked |= !err && v.flags & GCARENA_SERVE_REFRESH;
+		while (s->slow && s->asked && s->let < 2)
+			gct_sleep_ms(1);
 	} while (!err || err == -EINTR);
+	return NULL;
+}
+
+/* Attached to nothing. */
+static inline void *crew_second(void *arg)
+{
+	struct crew *s = arg;
+	struct gcarena_collect c;
+
+	while (!s->let)
+		gct_sleep_ms(1);
+	ASSERT_EQ(raw_collect(s->r, 0, &c), 0);
+	EXPECT_EQ(c.result, GCARENA_RESULT_DONE);
+	s->collected = 1;
 	return NULL;
 }
 
@@ -285,6 +307,8 @@ static inline int crew_owner(struct crew *s)
 		ASSERT_EQ(pthread_create(&t, NULL, crew_spinner, s), 0);
 	if (s->pager)
 		ASSERT_EQ(pthread_create(&t, NULL, crew_pager, s), 0);
+	if (s->second)
+		ASSERT_EQ(pthread_create(&t, NULL, crew_second, s), 0);
 	head = crew_chain(&r, s->length);
 	if (s->sock)
 		ASSERT_EQ(crew_pass(s->sock, r.fd), 0);

@@ -435,6 +435,44 @@ TEST_F(machine, leaves_a_frozen_group_without_its_first_thread)
 	leaves_frozen_group(true);
 }
 
+/*
+ * A thread that waits to run a cycle itself, because there are to be no workers any more, while the
+ * coordinator waits for a pager that is frozen.
+ */
+TEST_F(machine, frozen_while_it_waits_to_conduct)
+{
+	struct crew *s = crew_wanted();
+	struct param p;
+	pid_t pid;
+
+	if (!group_wanted())
+		SKIP("no cgroup");
+	s->group = CREW_GROUP;
+	s->pager = true;
+	s->looks = true;
+	s->slow = true;
+	s->second = true;
+	s->go = 0;
+	pid = crew_new(s);
+	s->go = 1;
+	while (!s->asked)
+		gct_sleep_ms(1);
+	p = param_set(gct_param_path("workers"), "0");
+	s->let = 1;
+	gct_sleep_ms(50);
+	EXPECT_EQ(s->collected, 0);
+	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "1"), 0);
+	EXPECT_TRUE(group_frozen_becomes(CREW_GROUP, 1));
+	ASSERT_EQ(group_write(CREW_GROUP, "cgroup.freeze", "0"), 0);
+	param_end(&p);
+	s->let = 2;
+	EXPECT_TRUE(crew_collects(s, 1));
+	while (!s->collected)
+		gct_sleep_ms(1);
+	crew_end(pid, s);
+	EXPECT_GE(group_end(CREW_GROUP), 0);
+}
+
 /* One user has no more than his share, whatever number of processes; others have theirs. */
 TEST_F(machine, max_user_workers)
 {

@@ -446,6 +446,8 @@ static void sizes(void)
 		CHECK(!gca_alloc_noscan(m, SIZE_MAX - j));
 		CHECK(!gca_alloc_conservative(m, SIZE_MAX - j));
 	}
+	/* No cycle makes room for that. */
+	CHECK(!gca_alloc_noscan(m, (2UL << 30) + 1) && SAYS("does not fit"));
 	gca_close(a);
 }
 
@@ -537,6 +539,131 @@ static void closed_as_they_end(void)
 	}
 }
 
+/* ------------------------------------------------ fork() while another thread closes */
+
+static unsigned int fork_after;		/* us */
+
+static void *forks_and_ends(struct gca_mutator *m, void *arg)
+{
+	pid_t pid, *child = arg;
+
+	(void)m;
+	(void)pthread_barrier_wait(&at_once);
+	usleep(fork_after);
+	pid = fork();
+	if (pid)
+		*child = pid;
+	return NULL;
+}
+
+/* It is to end, by the end of its only thread. */
+static bool has_ended(pid_t child)
+{
+	int i, status;
+
+	for (i = 0; i < 20000; i++) {
+		if (waitpid(child, &status, WNOHANG) == child)
+			return WIFEXITED(status) && !WEXITSTATUS(status);
+		usleep(1000);
+	}
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	return false;
+}
+
+static void fork_while_it_closes(void)
+{
+	pthread_t t;
+	pid_t child;
+	int n;
+
+	for (n = 0; n < (TSAN ? 5 : 50); n++) {
+		struct gca_arena *a = open_arena();
+
+		child = -1;
+		fork_after = (unsigned int)n * 10;
+		pthread_barrier_init(&at_once, NULL, 2);
+		CHECK(!gca_thread_create(a, &t, NULL, forks_and_ends, &child));
+		(void)pthread_barrier_wait(&at_once);
+		gca_close(a);
+		CHECK(!pthread_join(t, NULL));
+		CHECK(child > 0 && has_ended(child));
+		pthread_barrier_destroy(&at_once);
+	}
+}
+
+/* ------------------------------------- a thread that ends while another cannot be stopped */
+
+static volatile int may_end;
+
+static void *ends_when_told(struct gca_mutator *m, void *arg)
+{
+	(void)m;
+	while (!may_end)
+		usleep(100);
+	return arg;
+}
+
+static void ends_while_a_stop_waits(void)
+{
+	struct gca_arena *a = open_arena();
+	struct gca_mutator *m = gca_attach(a);
+	pthread_t t, collector;
+	sigset_t all, old;
+	void *ret;
+
+	may_end = 0;
+	CHECK(m);
+	CHECK(!gca_thread_create(a, &t, NULL, ends_when_told, NULL));
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	CHECK(!pthread_create(&collector, NULL, collects, a));
+	/* It cannot stop this thread, but inside calls: so there is none from here on. */
+	usleep(300000);
+	may_end = 1;
+	alarm(40);
+	CHECK(!pthread_join(t, NULL));
+	alarm(0);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	CHECK(!pthread_join(collector, &ret) && ret);
+	gca_close(a);
+}
+
+/* --------------------------------------- nothing is left of arenas that others have closed */
+
+static int mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	int c, n = 0;
+
+	while (f && (c = getc(f)) != EOF)
+		n += c == '\n';
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void leaves_nothing(void)
+{
+	int n, before = 0;
+	pthread_t t;
+
+	for (n = 0; n < 60; n++) {
+		struct gca_arena *a = open_arena();
+
+		if (n == 20)
+			before = mappings();
+		pthread_barrier_init(&at_once, NULL, 2);
+		CHECK(!gca_thread_create(a, &t, NULL, just_ends, &at_once));
+		gca_close(a);
+		(void)pthread_barrier_wait(&at_once);
+		CHECK(!pthread_join(t, NULL));
+		pthread_barrier_destroy(&at_once);
+	}
+	if (!TSAN)
+		CHECK(mappings() < before + 20);
+}
+
 int main(void)
 {
 	RUN(whose_mutator);
@@ -553,5 +680,8 @@ int main(void)
 	RUN(sizes);
 	RUN(layouts_at_once);
 	RUN(closed_as_they_end);
+	RUN(fork_while_it_closes);
+	RUN(ends_while_a_stop_waits);
+	RUN(leaves_nothing);
 	DONE();
 }

@@ -52,6 +52,10 @@ WEAK int gca_port_backoff(struct gca_arena *a, u64 ns)
 	return 0;
 }
 
+WEAK void gca_port_alone(struct gca_arena *a, bool begins)
+{
+}
+
 WEAK int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *s)
 {
 	return 0;

@@ -28,8 +28,13 @@ static struct scene {
 	struct world *w;
 	bool stopped;
 	s64 unswept;
-	u32 runs, stops, crews, refreshed, held, compared, steps;
+	u32 runs, stops, crews, refreshed, held, compared, steps, alone;
 } scene;
+
+void gca_port_alone(struct gca_arena *a, bool begins)
+{
+	assert_int_equal(scene.alone++ % 2, !begins);
+}
 
 bool gca_port_looks(struct gca_arena *a)
 {
@@ -500,10 +505,13 @@ static void test_void(void **state)
 		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
 		assert_int_equal(w->a.totals.voided, way + 1);
 		assert_int_equal(atomic_read(&w->a.markers), 0);
-		/* The next is as if it had never been. */
+		assert_int_equal(scene.alone, 2 * way);
+		assert_false(gca_cycle_needed(&w->a));
+		/* The next is as if it had never been; the conductor has cleared its marks. */
 		scene.after = NULL;
 		world_hooks.miss = NULL;
 		assert_int_equal(cycle(w), 0);
+		assert_int_equal(scene.alone, 2 * way + 2);
 		assert_int_equal(w->a.void_reason, 0);
 		assert_int_equal(world_held(w), 40);
 	}

@@ -697,7 +697,8 @@ struct gcarena_run {
  * object was loaded since the last REFRESH and calls again, with CHANGED if so: the
  * cycle is then void and begins anew.  The next call is the answer.
  * HOLD: they are loaded all the time, and cycles have been void for it.  The caller keeps
- * others from loading objects, by the loader's lock, until the next COMPARE, if it can.
+ * others from loading objects, by the loader's lock, until the next COMPARE or REFRESH, if
+ * it can.
  *
  * -EAGAIN with NOWAIT and nothing to do; -EINTR on a signal; -ESRCH when the arena
  * dies; -EBUSY if another thread serves.

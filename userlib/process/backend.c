@@ -460,6 +460,7 @@ const struct gca_backend gcl_backend_process = {
 	.wake = process_wake,
 	.attach = process_attach,
 	.detach = process_detach,
+	.forget = gca_members_forget,
 	.refill = process_refill,
 	.large = process_large,
 	.settle = process_settle,

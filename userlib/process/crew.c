@@ -32,6 +32,7 @@
 #define GCA_LOOK_UP		1000000		/* of a coordinator without work, ns */
 #define GCA_LOOK_AGAIN		50000
 #define GCA_LOOK_PATIENCE	5000000000ULL	/* with a pager that does not answer, ns */
+#define GCA_LOOK_SLICE		100000000ULL	/* more at once is time in which we were stopped */
 #define GCA_YIELDS		100
 #define GCA_HEAP_PER_WORKER	(1ULL << 20)	/* of live heap, before another one is made */
 #define GCA_STACK		(256UL << 10)
@@ -309,7 +310,7 @@ bool gca_port_looks(struct gca_arena *a)
 
 int gca_port_look(struct gca_arena *a, u32 what)
 {
-	u64 until = gca_port_now() + GCA_LOOK_PATIENCE;
+	u64 waited = 0, began;
 	int ret = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_process *p = a->port;
 
@@ -319,12 +320,18 @@ int gca_port_look(struct gca_arena *a, u32 what)
 		p->look_given = false;
 		p->look_changed = false;
 		pthread_cond_signal(&p->pager);
-		while (p->look && !p->dying && gca_port_now() < until)
-			gca_wait(p, &p->looked, GCA_LOOK_PATIENCE);
+		while (p->look && !p->dying && waited < GCA_LOOK_PATIENCE) {
+			began = gca_port_now();
+			gca_wait(p, &p->looked, GCA_LOOK_SLICE);
+			waited += min(gca_port_now() - began, GCA_LOOK_SLICE);
+		}
 		ret = p->dying ? -ESRCH : p->look ? -ETIMEDOUT : p->look_changed;
 		/* It serves no more: then it looks after nothing.  Unless it comes late: uapi.rst. */
-		if (p->look)
+		if (p->look) {
 			WRITE_ONCE(p->looks, false);
+			/* No thread's that a stop did not get. */
+			WRITE_ONCE(p->blame, 0);
+		}
 		p->look = p->look && what & GCARENA_SERVE_HOLD ? GCARENA_SERVE_COMPARE : 0;
 		p->look_given = false;
 	}
@@ -644,6 +651,13 @@ int gca_port_backoff(struct gca_arena *a, u64 ns)
 }
 
 /* --------------------------------------------- what needs no pager here, and no trace */
+
+/* It is the owner's time. */
+void gca_port_alone(struct gca_arena *a, bool begins)
+{
+	(void)a;
+	(void)begins;
+}
 
 void gca_port_missed(struct gca_arena *a)
 {

@@ -212,8 +212,8 @@ static void gca_unlink_mine(struct gca_member *m)
 		*p = m->sibling;
 }
 
-/* Give back what is left of members whose arenas others have closed. */
-static void gca_forget_closed(void)
+/* gca_members_forget() - give back what is left of members whose arenas others have closed */
+void gca_members_forget(void)
 {
 	struct gca_member **p = &gca_mine, *m;
 
@@ -277,7 +277,6 @@ int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 	BUILD_BUG_ON(sizeof(struct gca_member) > GCA_MEMBER_BYTES);
 	if (nr < GCARENA_SLOTS_MIN || nr > GCARENA_SLOTS_MAX)
 		return -EINVAL;
-	gca_forget_closed();
 	if (gca_is_attached(p))
 		return -EEXIST;
 	if (READ_ONCE(p->arena.nr_mutators) >= GCARENA_THREADS_MAX)
@@ -324,26 +323,11 @@ int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 	return 0;
 }
 
-/*
- * gca_member_detach() - the caller's, within a call
- *
- * A begin stop may come meanwhile, and leave this thread's stack to it: not in a step.
- * Return: 0 or -ESRCH
- */
+/* gca_member_detach() - the caller's, within a call.  Return: 0 or -ESRCH */
 int gca_member_detach(struct gca_member *m)
 {
-	struct gca_process *p = m->process;
-	int err;
+	int err = gca_mutator_leave(&m->core);
 
-	for (;;) {
-		gca_roots_self(&m->core);
-		pthread_mutex_lock(&p->cycle_lock);
-		if (!READ_ONCE(m->core.owes))
-			break;
-		pthread_mutex_unlock(&p->cycle_lock);
-	}
-	err = gca_mutator_detach(&m->core);
-	pthread_mutex_unlock(&p->cycle_lock);
 	if (err)
 		return err;
 	gca_unlink_mine(m);

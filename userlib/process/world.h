@@ -206,6 +206,7 @@ int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 		      struct gcarena_mutator **area);
 int gca_member_detach(struct gca_member *m);
 void gca_members_reap(struct gca_process *p);
+void gca_members_forget(void);
 u32 gca_blame(struct gca_process *p);
 void gca_members_close(struct gca_process *p);
 void gca_park(void);
