@@ -135,7 +135,7 @@ struct gca_process {
 	spinlock_t tasks_lock;		/* attached threads */
 	DECLARE_HASHTABLE(tasks, 6);
 	struct task_struct *leader;
-	unsigned long followed;
+	u64 followed;
 	struct task_struct *coordinator;
 	wait_queue_head_t coord_wq;
 	bool wanted;

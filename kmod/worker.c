@@ -117,14 +117,14 @@ static bool gca_follower_there(struct gca_process *p)
 
 /*
  * Has the memory passed to a thread group that did not make the first arena?  Looked up once a
- * jiffy: workers ask after each batch, and there may be many threads.
+ * millisecond: workers ask after each batch, and there may be many threads.
  */
 static bool gca_owner_followed(struct gca_process *p)
 {
-	unsigned long seen = READ_ONCE(p->followed), now = jiffies << 1;
+	u64 seen = READ_ONCE(p->followed), now = ktime_get_ns() >> 20;
 
-	if ((seen & ~1UL) != now) {
-		seen = now | gca_follower_there(p);
+	if (seen >> 1 != now) {
+		seen = now << 1 | gca_follower_there(p);
 		WRITE_ONCE(p->followed, seen);
 	}
 	return seen & 1;
