@@ -79,8 +79,8 @@ void gca_port_step_end(struct gca_arena *a)
 
 /*
  * What the coordinator does by itself is charged to nobody.  So for nine times as long it begins
- * no cycle of this process but those that a heap needs.  Slept through nowhere: other arenas, and
- * what else there is to do, do not wait for it.
+ * no cycle of this process but those that a heap needs.  It is not asleep meanwhile: what else
+ * there is to do is done.
  */
 #define GCA_REST	9
 #define GCA_REST_MOST	(100ULL * NSEC_PER_SEC)
