@@ -344,7 +344,7 @@ static void close_arena(struct gca_arena *a)
 		free(m->fiber);
 		m->fiber = NULL;
 		/* Another thread's is given back by that thread, when it next attaches. */
-		if (m->closed)
+		if (__atomic_load_n(&m->closed, __ATOMIC_ACQUIRE))
 			__atomic_store_n(&m->closed, GCL_CLOSED, __ATOMIC_RELEASE);
 		else
 			munmap(m, sizeof(*m));

@@ -594,7 +594,7 @@ static void fork_while_it_closes(void)
 
 /* ------------------------------------- a thread that ends while another cannot be stopped */
 
-static volatile int may_end;
+static _Atomic int may_end;
 
 static void *ends_when_told(struct gca_mutator *m, void *arg)
 {
