@@ -323,8 +323,13 @@ const struct gca_backend gcl_backend_kernel = {
 	.serve = mock_serve,
 };
 
+static void mock_forget(void)
+{
+}
+
 const struct gca_backend gcl_backend_process = {
 	.name = "none",
+	.forget = mock_forget,
 	.open = mock_open,
 	.knob = mock_knob,
 };
