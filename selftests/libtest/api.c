@@ -23,6 +23,11 @@
 #else
 #define TSAN	0
 #endif
+#if TSAN || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED	1
+#else
+#define SANITIZED	0
+#endif
 #define MAGIC	0x5eed0ff0dead10ccULL
 
 static struct gca_arena *open_arena(void)
@@ -577,8 +582,8 @@ static void fork_while_it_closes(void)
 	pid_t child;
 	int n;
 
-	/* A child that ends needs locks of its runtime, which may have been another thread's. */
-	if (TSAN)
+	/* A child that ends needs locks of their runtimes, which may have been another thread's. */
+	if (SANITIZED)
 		return;
 	for (n = 0; n < 50; n++) {
 		struct gca_arena *a = open_arena();
