@@ -276,7 +276,14 @@ TEST(conductors)
 		side[i] = (struct side){ &r, call[i], 0, i, NULL, call[i] == REFILL };
 		ASSERT_EQ(pthread_create(&t[i], NULL, conducts, &side[i]), 0);
 	}
+	/* On a slow kernel, beside others, as long as it takes to have had some. */
 	gct_sleep_ms(gct_scale(3000));
+	for (int i = 0; i < 1000; i++) {
+		ASSERT_EQ(raw_stats(&r, &st), 0);
+		if (st.cycles > 10)
+			break;
+		gct_sleep_ms(100);
+	}
 	conducted = 1;
 	for (unsigned int i = 0; i < 6; i++) {
 		pthread_join(t[i], NULL);
