@@ -153,7 +153,6 @@ uint64_t gcl_now(void);
 struct gcl_signals gcl_lock(struct gca_arena *a);
 void gcl_unlock(struct gca_arena *a, struct gcl_signals old);
 void *gcl_map(size_t bytes);
-void gcl_mutators_fork(void);
 int gcl_gettid(void);
 
 /* options.c */
@@ -174,7 +173,7 @@ void gcl_tell_postponed(struct gca_arena *a);
 /* mutator.c */
 bool gcl_is_mine(const struct gcl_mutator *m);
 int gcl_leave(struct gcl_mutator *m);
-bool gcl_somebodys(const struct gcl_mutator *m);
+void gcl_mutators_fork(void);
 void gcl_default_fork(enum gcl_fork when);
 void gcl_forget_mine(struct gcl_mutator *m);
 bool gcl_has_exited(const struct gcl_mutator *m);
@@ -206,6 +205,7 @@ void gcl_watch_fork(enum gcl_fork when);
 
 /* arena.c */
 int gcl_dead(struct gca_arena *a);
+bool gcl_somebodys(const struct gcl_mutator *m);
 unsigned int gcl_each_arena(void (*fn)(struct gca_arena *a, void *arg), void *arg);
 const char *gcl_engine_name(const struct gca_arena *a);
 

@@ -317,6 +317,11 @@ u64 gca_cycle_due(struct gca_arena *a)
 	return 0;
 }
 
+static bool trigger_reached(struct gca_arena *a)
+{
+	return (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_trigger);
+}
+
 /**
  * gca_cycle_needed() - does the heap want a cycle, or its end?
  * @a: arena
@@ -325,18 +330,18 @@ u64 gca_cycle_due(struct gca_arena *a)
  */
 bool gca_cycle_needed(struct gca_arena *a)
 {
-	return READ_ONCE(a->phase) != GCARENA_PHASE_OFF ||
-	       (u64)atomic64_read(&a->heap_live) >= READ_ONCE(a->heap_trigger);
+	return READ_ONCE(a->phase) != GCARENA_PHASE_OFF || trigger_reached(a);
 }
 
 /** gca_cycle_wanted() - is there any reason for a cycle, or was one left half done? */
 bool gca_cycle_wanted(struct gca_arena *a)
 {
-	u64 live = atomic64_read(&a->heap_live), begin = READ_ONCE(a->live_at_begin);
+	u64 live, begin;
 
 	if (READ_ONCE(a->phase) == GCARENA_PHASE_OFF)
-		return live >= READ_ONCE(a->heap_trigger) || READ_ONCE(a->asked) ||
-		       !gca_cycle_due(a);
+		return trigger_reached(a) || READ_ONCE(a->asked) || !gca_cycle_due(a);
+	live = atomic64_read(&a->heap_live);
+	begin = READ_ONCE(a->live_at_begin);
 	/* Somebody has begun one and lets it wait: it has grown as much again. */
 	if (live >= begin && live - begin >= max(begin, READ_ONCE(a->knob.heap_min)))
 		return true;

@@ -443,7 +443,7 @@ TEST_F(arena, pager_goes_between_looks)
 	void *ret = NULL;
 	int i, busy = 1;
 
-	if (gct_file_long("/sys/module/gcarena/parameters/workers") == 0)
+	if (gct_file_long(gct_param_path("workers")) == 0)
 		SKIP("callers run their cycles: nobody is asked");
 	ASSERT_EQ(pthread_create(&thread, NULL, goes_when_asked, &self->r), 0);
 	for (i = 0; i < 1000 && busy; i++) {

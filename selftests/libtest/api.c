@@ -639,18 +639,6 @@ static void ends_while_a_stop_waits(void)
 
 /* --------------------------------------- nothing is left of arenas that others have closed */
 
-static int mappings(void)
-{
-	FILE *f = fopen("/proc/self/maps", "r");
-	int c, n = 0;
-
-	while (f && (c = getc(f)) != EOF)
-		n += c == '\n';
-	if (f)
-		fclose(f);
-	return n;
-}
-
 static void leaves_nothing(void)
 {
 	int n, before = 0;

@@ -371,18 +371,6 @@ static void *come_and_go(void *a)
 	return a;
 }
 
-static int maps(void)
-{
-	FILE *f = fopen("/proc/self/maps", "r");
-	int c, n = 0;
-
-	while (f && (c = getc(f)) != EOF)
-		n += c == '\n';
-	if (f)
-		fclose(f);
-	return n;
-}
-
 static void storm(void)
 {
 	struct gca_arena *a = open_arena(0);
@@ -393,7 +381,7 @@ static void storm(void)
 
 	memset(&mock, 0, sizeof(mock));
 	stopper_start(&s, a);
-	before = maps();
+	before = mappings();
 	for (round = 0; round < 100 / SLOW + 5; round++) {
 		for (i = 0; i < THREADS; i++)
 			pthread_create(&t[i], NULL, come_and_go, a);
@@ -407,7 +395,7 @@ static void storm(void)
 		stopper_start(&s, a);
 	}
 	stopper_end(&s);
-	after = maps();
+	after = mappings();
 	/* A signal that comes before the handler can find the mutator would be lost. */
 	CHECK(mock.stops > 10 && mock.postponed <= mock.stops / 50 + 1);
 	/* Those that end without detaching leave nothing for ever. */

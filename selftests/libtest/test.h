@@ -31,4 +31,17 @@ static int t_number, t_bad, t_failed;
 /* Does the last error say this? */
 #define SAYS(what)	(strstr(gca_strerror(), (what)) != NULL)
 
+/* How many this process has. */
+static inline int mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	int c, n = 0;
+
+	while (f && (c = getc(f)) != EOF)
+		n += c == '\n';
+	if (f)
+		fclose(f);
+	return n;
+}
+
 #endif /* GCT_LIBTEST_H */
