@@ -24,7 +24,7 @@ static void worker_push(struct gca_worker *w, u64 entry)
 	if ((w->buf && w->buf->n < GCA_WBUF_ENTRIES) || gca_worker_room(w))
 		w->buf->obj[w->buf->n++] = entry;
 	else
-		gca_overflow_set(w->arena, gca_entry_off(entry));
+		gca_overflow_set(w->arena, entry);
 }
 
 /*
@@ -109,7 +109,7 @@ static int copy_words(struct gca_worker *w, u64 *dst, u64 addr, u32 words)
 #define COPY_WORDS	64
 
 /*
- * gca_scan_faulting() - scan one entry with faults on
+ * gca_scan_faulting() - scan one object, or oblet, with faults on
  *
  * In the owner's context only, and never in an operation: it may sleep.
  * Return: false if the cycle has become void.
@@ -191,7 +191,7 @@ static void unload(struct gca_worker *w)
 		if (!gca_entry_words(b->obj[i]) && n < GCA_WBUF_ENTRIES - GCA_WBUF_ROOM)
 			b->obj[n++] = b->obj[i];
 		else
-			gca_overflow_set(w->arena, gca_entry_off(b->obj[i]));
+			gca_overflow_set(w->arena, b->obj[i]);
 	}
 	b->n = n;
 }
@@ -201,7 +201,7 @@ bool gca_drain_local(struct gca_worker *w)
 {
 	struct gca_arena *a = w->arena;
 	enum gca_batch r;
-	u64 entry;
+	u64 entry, rest;
 
 	for (;;) {
 		if (!w->buf && !gca_worker_room(w))
@@ -217,10 +217,13 @@ bool gca_drain_local(struct gca_worker *w)
 				unload(w);
 			break;
 		case GCA_BATCH_MISS:
-			entry = w->cur;
+			entry = gca_entry_first(w->cur);
+			rest = gca_entry_rest(w->cur);
 			w->cur = 0;
 			w->cur_word = 0;
 			w->nr_missed++;
+			if (rest)
+				worker_push(w, rest);
 			if (!w->faulting)
 				gca_worker_miss(w, entry);
 			else if (!gca_scan_faulting(w, entry))

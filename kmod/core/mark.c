@@ -68,6 +68,7 @@ struct last_span {
  * @pair: word of marks, and of alloc bits behind it, that the word before was about, or NULL
  * @marks: what is in it, with @pending
  * @pending: bits that are to be set there
+ * @bit: the last of them, if @pair is not NULL
  * @top: next free entry of the current buffer
  * @bottom: first
  * @limit: end
@@ -81,7 +82,7 @@ struct last_span {
 struct batch_state {
 	struct gca_view v;
 	struct last_span last;
-	u64 *pair, marks, pending;
+	u64 *pair, marks, pending, bit;
 	u64 *top, *bottom, *limit;
 	bool exclusive;
 	u64 objects, bytes;
@@ -155,22 +156,73 @@ static __always_inline void set_marks(struct batch_state *s)
 }
 
 /*
+ * Rows.  What is named in a row mostly lies in a row, slot by slot, and then nothing has to
+ * be divided or looked up.  Of the slots behind the one that was marked last, as far as
+ * their bits are in the same words: those that are to be marked.  Whether they are old is
+ * asked of the alloc bits alone, which all have but the objects of the last cycle, and
+ * nothing that is no slot; the rest is for grey_block().
+ */
+static __always_inline u64 old_unmarked(const struct batch_state *s)
+{
+	return READ_ONCE(s->pair[1]) & ~s->marks;
+}
+
+/* Mark @n slots behind the last one, the last of which is @bit. */
+static __always_inline void mark_behind(struct batch_state *s, u64 bit, u32 n)
+{
+	u64 run = (bit - s->bit) << 1;	/* above s->bit, up to @bit */
+
+	s->bit = bit;
+	s->marks |= run;
+	s->pending |= run;
+	s->objects += n;
+	s->bytes += n * s->last.class->size;
+}
+
+/*
+ * The entry of the object at @off, which was marked last, and of those that lie behind it
+ * and are named behind it in the block; they are marked and taken from there.
+ */
+static __always_inline u64 grey_row(struct batch_state *s, const u64 **block, u64 off, u64 entry)
+{
+	u64 size = s->last.class->size, at = off + size, old, bit;
+	const u64 *b = *block;
+	u32 n = 0;
+
+	entry |= off << GCA_ENTRY_OFF_SHIFT;
+	if (likely(*b != at))
+		return entry;
+	old = old_unmarked(s);
+	bit = s->bit;
+	while (*b == at && old & bit << 1 && n < GCA_ENTRY_ROW >> GCA_ENTRY_ROW_SHIFT) {
+		bit <<= 1;
+		at += size;
+		b++;
+		n++;
+	}
+	mark_behind(s, bit, n);
+	*block = b;
+	return entry + ((u64)n << GCA_ENTRY_ROW_SHIFT);
+}
+
+/*
  * As gca_view_slot() and gca_mark_ref(), but that the span is looked up only when it
  * is another than the last, and nothing is done twice.  There is room.
  *
  * Return: 0; but the entry, and it is not queued, if @list: then the block has one word, and
  * marks may be pending.
  */
-static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, bool list)
+static __always_inline u64 grey_block(struct batch_state *s, u64 *found, bool list)
 {
 	u64 off, o, product, bit, *at;
-	const u64 *end = block + s->found;
+	const u64 *block = found, *end = found + s->found;
 	const struct gca_class *c;
 	u32 index, entry;
 
 	if (s->looked_up > STREWN)
 		prefetch_bits(s, block);
 	s->looked_up = 0;
+	found[s->found] = U64_MAX;	/* ends a row */
 	while (block < end) {
 		off = *block++;
 		if (off >> GCARENA_PAGE_SHIFT == s->last.head) {
@@ -204,6 +256,7 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 			s->pending |= bit;
 		else if (xchg(&at[0], 1))
 			continue;	/* as in gca_mark_ref() */
+		s->bit = bit;
 		s->objects++;
 		s->bytes += c->size;
 		entry = c->entry;
@@ -225,7 +278,10 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 			s->found = 0;
 			return off << GCA_ENTRY_OFF_SHIFT | entry;
 		}
-		*s->top++ = off << GCA_ENTRY_OFF_SHIFT | entry;
+		if (likely(entry & GCA_ENTRY_SMALL))
+			*s->top++ = grey_row(s, &block, off, entry);
+		else
+			*s->top++ = off << GCA_ENTRY_OFF_SHIFT | entry;
 	}
 	set_marks(s);
 	s->pair = NULL;
@@ -233,7 +289,10 @@ static __always_inline u64 grey_block(struct batch_state *s, const u64 *block, b
 	return 0;
 }
 
-/* All of the @n words at @addr.  By fours: the loop costs as much as the reading. */
+/*
+ * All of the @n words at @addr.  By fours, as the loop costs as much as the reading; by twos
+ * they are kept, as the latter half of an object often is empty.
+ */
 static __always_inline enum gca_batch read_words(struct batch_state *s, u64 *block, u64 addr, u32 n)
 {
 	u64 w0, w1, w2, w3, found = s->found;
@@ -246,12 +305,14 @@ static __always_inline enum gca_batch read_words(struct batch_state *s, u64 *blo
 		OPTIMIZER_HIDE_VAR(n);	/* or gcc works out beforehand how it ends */
 		n -= 4;
 		addr += 32;
-		if (!(w0 | w1 | w2 | w3))
-			continue;
-		found = keep(s, block, found, w0);
-		found = keep(s, block, found, w1);
-		found = keep(s, block, found, w2);
-		found = keep(s, block, found, w3);
+		if (w0 | w1) {
+			found = keep(s, block, found, w0);
+			found = keep(s, block, found, w1);
+		}
+		if (w2 | w3) {
+			found = keep(s, block, found, w2);
+			found = keep(s, block, found, w3);
+		}
 	}
 	while (n) {
 		GCA_UREAD(w0, addr, miss);
@@ -326,46 +387,118 @@ static __always_inline enum gca_batch read_shape(struct batch_state *s, u64 *blo
 		     read_bits(s, block, sh->addr + 8ULL * k, bits);
 }
 
-/* The words of a small precise object. */
-static __always_inline enum gca_batch read_tail(struct batch_state *s, u64 *block, u64 *guess,
-						u64 entry)
+/*
+ * Likely the pattern of an object is that of the one before.  Taken from there, the processor
+ * need not wait for the bitmap to read the words.  Return: false if it is not one run of words.
+ */
+static __always_inline bool guess_again(u64 *guess, u64 bits)
 {
-	u64 bits, hi, addr = s->v.base + gca_entry_off(entry);
-	u32 run;
+	u32 run = run_of(bits);
 
-	GCA_UREAD(bits, tail_at(s->v.base, entry), miss);
-	if (unlikely(tail_split(entry))) {
-		GCA_UREAD(hi, tail_at(s->v.base, entry) + 8, miss);
-		bits = tail_bits(entry, bits, hi);
-	} else {
-		bits = tail_bits_whole(entry, bits);
+	if (bits && !run)
+		return false;
+	WRITE_ONCE(guess[0], bits);
+	WRITE_ONCE(guess[1], run);
+	return true;
+}
+
+/*
+ * A row of small precise objects, until the block has enough.  *@rest: the entry of what
+ * is left of the row, or 0; of a miss, from the object on that was not there.  @row: is
+ * constant; false: it is no row.
+ */
+static __always_inline enum gca_batch read_tails(struct batch_state *s, u64 *block, u64 *guess,
+						 u64 entry, u64 *rest, bool row)
+{
+	u64 bits, hi, addr = s->v.base + gca_entry_off(entry), tail = tail_at(s->v.base, entry);
+	u32 words = 64 - entry % 64, shift = word_in_page(entry) % 64;
+	enum gca_batch ret;
+
+	for (;;) {
+		*rest = entry;
+		GCA_UREAD(bits, tail, miss);
+		bits >>= shift;
+		if (unlikely(entry & GCA_ENTRY_SPLIT && shift + words > 64)) {
+			GCA_UREAD(hi, tail + 8, miss);
+			bits |= hi << (64 - shift);	/* it is not 0 */
+		}
+		bits &= ~0ULL >> (entry % 64);
+		if (unlikely(bits != READ_ONCE(guess[0])) && !guess_again(guess, bits))
+			ret = read_bits(s, block, addr, bits);
+		else
+			ret = read_words(s, block, addr, READ_ONCE(guess[1]));
+		if (unlikely(ret != GCA_BATCH_GOES_ON))
+			return ret;
+		s->budget -= words + GCA_OBJECT_WORDS;
+		if (!row || likely(!(entry & GCA_ENTRY_ROW))) {
+			entry = 0;
+			break;
+		}
+		entry += ((u64)words << (GCA_ENTRY_OFF_SHIFT + 3)) - (1ULL << GCA_ENTRY_ROW_SHIFT);
+		if (s->found >= GROUP)
+			break;
+		addr += 8ULL * words;
+		shift += words;
+		tail += shift / 64 * 8;
+		shift %= 64;
 	}
-	/*
-	 * Likely the pattern is that of the object before.  Taken from there the
-	 * processor need not wait for the bitmap to read the words.
-	 */
-	if (unlikely(bits != READ_ONCE(guess[0]))) {
-		run = run_of(bits);
-		if (bits && !run)
-			return read_bits(s, block, addr, bits);
-		WRITE_ONCE(guess[0], bits);
-		WRITE_ONCE(guess[1], run);
-	}
-	return read_words(s, block, addr, READ_ONCE(guess[1]));
+	*rest = entry;
+	return GCA_BATCH_GOES_ON;
 miss:
 	return GCA_BATCH_MISS;
 }
 
-/* A small object; of another, nothing. */
-static __always_inline enum gca_batch read_small(struct batch_state *s, u64 *block, u64 *guess,
-						 u64 entry)
+/* The same, conservative: all of the row at once, if the block can take it. */
+static __always_inline enum gca_batch read_whole(struct batch_state *s, u64 *block, u64 entry,
+						 u64 *rest, bool row)
 {
-	s->budget += (s64)(entry % 64) - (64 + GCA_OBJECT_WORDS);
+	u32 words = 64 - entry % 64, n = 1;
+	u64 addr = s->v.base + gca_entry_off(entry);
+	enum gca_batch ret;
+
+	if (row && unlikely(entry & GCA_ENTRY_ROW)) {
+		n += (entry & GCA_ENTRY_ROW) >> GCA_ENTRY_ROW_SHIFT;
+		if (n * words > 64)
+			n = 1;
+	}
+	for (;;) {
+		*rest = entry;
+		ret = read_words(s, block, addr, n * words);
+		if (unlikely(ret != GCA_BATCH_GOES_ON))
+			return ret;
+		s->budget -= n * (words + GCA_OBJECT_WORDS);
+		if (!row || n > 1 || likely(!(entry & GCA_ENTRY_ROW))) {
+			entry = 0;
+			break;
+		}
+		entry = gca_entry_rest(entry);
+		if (s->found >= GROUP)
+			break;
+		addr += 8ULL * words;
+	}
+	*rest = entry;
+	return GCA_BATCH_GOES_ON;
+}
+
+/* A row of small objects, as above; of another, nothing. */
+static __always_inline enum gca_batch read_small(struct batch_state *s, u64 *block, u64 *guess,
+						 u64 entry, u64 *rest, bool row)
+{
 	if (likely(entry & GCA_ENTRY_TAIL))
-		return read_tail(s, block, guess, entry);
+		return read_tails(s, block, guess, entry, rest, row);
 	if (likely(entry & GCA_ENTRY_SMALL))
-		return read_words(s, block, s->v.base + gca_entry_off(entry), 64 - entry % 64);
+		return read_whole(s, block, entry, rest, row);
+	*rest = entry;
 	return GCA_BATCH_BIG;
+}
+
+/* The next block but one, as what the hardware fetches by itself comes late. */
+static __always_inline void prefetch_block(u64 addr)
+{
+	u32 i;
+
+	for (i = BLOCK_WORDS; i < 2 * BLOCK_WORDS; i += 8)
+		prefetch((void *)(unsigned long)(addr + 8ULL * i));
 }
 
 /* A block of an object that is not small. */
@@ -380,6 +513,7 @@ static __always_inline enum gca_batch read_big(struct gca_worker *w, struct batc
 	if (!k)
 		s->budget -= GCA_OBJECT_WORDS;
 	if (!gca_entry_words(*entry)) {
+		prefetch_block(addr + 8ULL * k);
 		more = shape_oblet(a, &sh, entry);
 		ret = sh.all ? read_all(s, block, sh.addr, sh.words, k, next) :
 			       read_shape(s, block, &sh, k, next);
@@ -399,6 +533,24 @@ miss:
 	return GCA_BATCH_MISS;
 }
 
+static __always_inline void prefetch_object(const struct batch_state *s, u64 entry)
+{
+	prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
+}
+
+/* Of a row each object: they are scanned one after another, at once. */
+static __always_inline void prefetch_row(const struct batch_state *s, u64 entry)
+{
+	u64 rest;
+
+	prefetch_object(s, entry);
+	if (entry & GCA_ENTRY_TAIL)
+		prefetch((void *)(unsigned long)tail_at(s->v.base, entry));
+	if (unlikely(entry & GCA_ENTRY_ROW))
+		for (rest = gca_entry_rest(entry); rest; rest = gca_entry_rest(rest))
+			prefetch_object(s, rest);
+}
+
 /*
  * Move entries from the stack to the FIFO, prefetching, and take the oldest; but if
  * the stack is empty and a big one has been put off, that.  Return: 0 if there is none.
@@ -411,9 +563,7 @@ static __always_inline u64 next_entry(struct gca_worker *w, struct batch_state *
 		entry = *--s->top;
 		if (w->fifo_n == 0 && s->top == s->bottom)
 			return entry;	/* a list: nothing to overlap with */
-		prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
-		if (entry & GCA_ENTRY_TAIL)
-			prefetch((void *)(unsigned long)tail_at(s->v.base, entry));
+		prefetch_row(s, entry);
 		if (likely(w->fifo_n == GCA_FIFO)) {
 			swap(entry, w->fifo[w->fifo_head]);
 			w->fifo_head = (w->fifo_head + 1) % GCA_FIFO;
@@ -440,7 +590,7 @@ static __always_inline u64 next_entry(struct gca_worker *w, struct batch_state *
  * AHEAD in it, as what the hardware fetches by itself comes late.  @before: offset of the
  * object before.  Where they lie apart, nothing can be foreseen.
  */
-static __always_inline void prefetch_row(const struct batch_state *s, u64 entry, u64 before)
+static __always_inline void prefetch_list(const struct batch_state *s, u64 entry, u64 before)
 {
 	u64 off = gca_entry_off(entry), step = off - before;
 
@@ -493,14 +643,14 @@ static __always_inline bool has_room(const struct batch_state *s, int blocks)
  * One batch: scan local work until there is none, the budget is used up, or
  * something is needed that the window does not allow.
  *
- * This loop is for small objects and has the registers for itself; batch_big() is
- * for the rest.  It reads several objects before it greys what they name: that
+ * This loop is for small objects, row by row, and has the registers for itself; batch_big()
+ * is for the rest.  It reads several objects before it greys what they name: that
  * much fewer times are the registers exchanged.  @exclusive is constant.
  */
 static __always_inline enum gca_batch batch_small(struct gca_worker *w, bool exclusive)
 {
 	struct batch_state s = batch_begin(w, exclusive);
-	u64 entry, block[GROUP + 64], guess[2] = {};
+	u64 entry, rest, block[GROUP + 64], guess[2] = {};
 	enum gca_batch ret;
 
 	BUILD_BUG_ON(ARRAY_SIZE(block) > GCA_WBUF_ROOM);
@@ -521,11 +671,13 @@ static __always_inline enum gca_batch batch_small(struct gca_worker *w, bool exc
 			ret = GCA_BATCH_EMPTY;
 			if (unlikely(!entry))
 				break;
-			ret = read_small(&s, block, guess, entry);
+			ret = read_small(&s, block, guess, entry, &rest, true);
 			if (unlikely(ret != GCA_BATCH_GOES_ON)) {
-				w->cur = entry;
+				w->cur = rest;
 				break;
 			}
+			if (unlikely(rest))
+				*s.top++ = rest;
 		} while (s.found < GROUP && s.budget > 0);
 		grey_block(&s, block, false);
 	} while (ret == GCA_BATCH_GOES_ON);
@@ -587,31 +739,42 @@ static noinline enum gca_batch batch_big(struct gca_worker *w)
 /*
  * The same for a list: one object is queued, and names one.  That is read at once: its
  * entry does not go through the buffer, nor do the registers change hands between two
- * loops.  Only a batch's beginning is looked at for this, and the first object that names
+ * loops; and if it lies behind this one, it is not looked up.  Only a batch's beginning is looked at for this, and the first object that names
  * none or several ends the batch: a list with other pointers costs no window an object.
  */
 static noinline enum gca_batch batch_list(struct gca_worker *w)
 {
 	struct batch_state s = batch_begin(w, w->exclusive);
-	u64 entry, before = 0, block[64 + 1], guess[2] = {};
+	u64 entry, before = 0, rest, size, block[64 + 1], guess[2] = {};
 	enum gca_batch ret = GCA_BATCH_GOES_ON;
 
 	if (!GCA_UREAD_BEGIN(w->arena))
 		return batch_of_misses(w);
 	entry = *--s.top;
 	while (entry) {
-		prefetch_row(&s, entry, before);
 		before = gca_entry_off(entry);
-		ret = read_small(&s, block, guess, entry);
+		ret = read_small(&s, block, guess, entry, &rest, false);
 		if (unlikely(ret != GCA_BATCH_GOES_ON)) {
-			w->cur = entry;
+			w->cur = rest;
 			break;
 		}
 		if (s.found != 1 || s.budget <= 0) {
 			grey_block(&s, block, false);
 			break;
 		}
+		if (s.pair) {	/* else this one was not marked here */
+			size = s.last.class->size;
+			if (block[0] == before + size && old_unmarked(&s) & s.bit << 1) {
+				mark_behind(&s, s.bit << 1, 1);
+				entry += size << GCA_ENTRY_OFF_SHIFT;
+				s.found = 0;
+				/* as prefetch_list() */
+				prefetch((void *)(unsigned long)(s.v.base + block[0] + AHEAD * size));
+				continue;
+			}
+		}
 		entry = grey_block(&s, block, true);
+		prefetch_list(&s, entry, before);
 	}
 	set_marks(&s);
 	GCA_UREAD_END();
@@ -644,7 +807,7 @@ enum gca_batch gca_mark_batch(struct gca_worker *w)
 		return batch_of_misses(w);
 	if (w->cur)
 		return batch_big(w);
-	if (w->buf->n == 1 && !w->fifo_n)
+	if (w->buf->n == 1 && !w->fifo_n && !(w->buf->obj[0] & GCA_ENTRY_ROW))
 		return batch_list(w);
 	return w->exclusive ? batch_alone(w) : batch_shared(w);
 }

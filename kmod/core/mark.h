@@ -7,6 +7,11 @@
  * sizeclass.h.  For a large object the offset is that of one of its oblets, and
  * GCA_ENTRY_CHAINED says that the next oblet has been queued.  No entry is zero:
  * pointer-free objects are never queued and every other kind is not zero.
+ *
+ * One entry is for up to eight small objects in a *row*, slot by slot: what is named
+ * in a row, as by an array whose objects were allocated one after another, mostly lies
+ * in a row.  Rows are made by the mark loop only (mark.c), and split by whoever wants
+ * one object.
  */
 #ifndef GCA_MARK_H
 #define GCA_MARK_H
@@ -33,6 +38,21 @@ static __always_inline unsigned int gca_entry_kind(u64 entry)
 static __always_inline u32 gca_entry_words(u64 entry)
 {
 	return -(u32)entry & GCA_ENTRY_MINUS;
+}
+
+/** gca_entry_first() - of a row: the first object */
+static __always_inline u64 gca_entry_first(u64 entry)
+{
+	return entry & ~(u64)GCA_ENTRY_ROW;
+}
+
+/** gca_entry_rest() - of a row: all but the first object; 0 if there is none */
+static __always_inline u64 gca_entry_rest(u64 entry)
+{
+	if (!(entry & GCA_ENTRY_ROW))
+		return 0;
+	return entry + ((u64)gca_entry_words(entry) * 8 << GCA_ENTRY_OFF_SHIFT) -
+	       (1ULL << GCA_ENTRY_ROW_SHIFT);
 }
 
 /**
@@ -72,14 +92,15 @@ static __always_inline void gca_overflow_ref(struct gca_arena *a, const struct g
 /**
  * gca_overflow_set() - the same for an entry
  * @a: arena
- * @off: the entry's offset; an oblet stands for its whole object
+ * @entry: an oblet stands for its whole object
  */
-static __always_inline void gca_overflow_set(struct gca_arena *a, u64 off)
+static inline void gca_overflow_set(struct gca_arena *a, u64 entry)
 {
 	struct gca_ref r;
 
-	if (gca_find(a, a->base + off, &r))
-		gca_overflow_ref(a, &r);
+	for (; entry; entry = gca_entry_rest(entry))
+		if (gca_find(a, a->base + gca_entry_off(entry), &r))
+			gca_overflow_ref(a, &r);
 }
 
 /**

@@ -80,11 +80,6 @@ static __always_inline u64 tail_bits(u64 entry, u64 lo, u64 hi)
 	return (lo >> shift | hi << 1 << (63 - shift)) & ~0ULL >> (entry % 64);
 }
 
-static __always_inline u64 tail_bits_whole(u64 entry, u64 lo)
-{
-	return lo >> (word_in_page(entry) % 64) & ~0ULL >> (entry % 64);
-}
-
 static __always_inline void shape_tail(struct gca_arena *a, struct shape *sh, u64 entry, u64 lo,
 				       u64 hi)
 {

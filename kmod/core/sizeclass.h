@@ -21,6 +21,8 @@
  *	bit  16		small and precise: its pattern is in the tail bitmap
  *	bit  17		its pattern may lie in two words there
  *	bit  18		of a large object: the next oblet has been queued
+ *	bits 19-21	of a small one: how many in the slots behind it are grey, too, and
+ *			not queued by themselves: an entry is for a row of objects
  *	bits 24-63	offset in the heap
  *
  * Bits 0-5 of a small one are thus what a word with a bit a word has too many.
@@ -31,6 +33,8 @@
 #define GCA_ENTRY_TAIL		(1U << 16)
 #define GCA_ENTRY_SPLIT		(1U << 17)
 #define GCA_ENTRY_CHAINED	(1U << 18)
+#define GCA_ENTRY_ROW_SHIFT	19
+#define GCA_ENTRY_ROW		(7U << GCA_ENTRY_ROW_SHIFT)
 #define GCA_ENTRY_OFF_SHIFT	24
 
 /**

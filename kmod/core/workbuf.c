@@ -184,7 +184,7 @@ void gca_worker_miss(struct gca_worker *w, u64 entry)
 		w->missed->obj[w->missed->n++] = entry;
 	} else {
 		/* Without faults the rescan would miss again, for ever. */
-		gca_overflow_set(a, gca_entry_off(entry));
+		gca_overflow_set(a, entry);
 		w->faulting = w->may_fault;
 	}
 }
@@ -278,7 +278,7 @@ void gca_worker_publish(struct gca_worker *w)
 		if (gca_worker_room(w))
 			w->buf->obj[w->buf->n++] = e;
 		else
-			gca_overflow_set(a, gca_entry_off(e));
+			gca_overflow_set(a, e);
 	}
 	put_any(a, &w->buf);
 	put_any(a, &w->spare);

@@ -172,6 +172,148 @@ static void test_million(void **state)
 	}
 }
 
+/* -------------------------------------------------------------------- rows */
+
+/*
+ * Objects that lie slot by slot, each with a child that nothing else names, and an array
+ * that names them in every order: as a row, with gaps, twice, backwards, somewhere inside;
+ * then a list through some.  A fifth of them nobody names: they die in the first cycle, and then
+ * their slots are named, which are free, in the middle of the rows.  The first cycle finds
+ * them by their span's indices, the others by alloc bits, which rows are made by.
+ */
+enum order { ROW, GAPS, TWICE, BACKWARDS, INSIDE, LIST, NR_ORDERS };
+
+static u32 last_pointer(struct graph *g, u32 id, u32 before)
+{
+	struct node *o = &g->node[id];
+
+	while (before && !world_is_pointer(g->w, o->kind, o->layout, --before))
+		;
+	return before;
+}
+
+/* The address of an object that is dead: a word, and no link. */
+static void name_dead(struct graph *g, u32 from, u32 word, u64 addr)
+{
+	struct node *o = &g->node[from];
+
+	graph_link(g, from, word, 0, 0);
+	o->val[word] = addr;
+	((u64 *)o->addr)[word] = addr;
+}
+
+static void name_all(struct graph *g, u32 big, u32 first, u32 n, enum order order)
+{
+	u32 i, k = 0, to, prev = 0;
+
+	for (i = 0; i < g->node[big].words; i++)
+		graph_link(g, big, i, 0, 0);
+	for (i = 0; i < n; i++) {
+		to = first + (order == BACKWARDS ? n - 1 - i : i);
+		if ((to - first) % 25 >= 20)
+			continue;
+		if (order == LIST) {	/* alone, or it is not marked as a list */
+			if (i >= 20)
+				break;
+			graph_link(g, to, last_pointer(g, to, g->node[to].words), 0, 0);
+		}
+		if (prev && order == LIST)
+			graph_link(g, prev, 0, to, 0);
+		else
+			graph_link(g, big, k++, to, order == INSIDE ? i % 8 : 0);
+		prev = to;
+		if (order == TWICE)
+			graph_link(g, big, k++, to, 0);
+		else if (order == GAPS && i % 3 == 0)
+			k += 1 + i % 2;
+	}
+}
+
+static void rows(u32 debug, u32 n, u32 kind, u32 words, u32 layout, u32 other)
+{
+	u32 i, first, big, to, order;
+	struct graph g;
+
+	graph_open(&g, debug, words);
+	world_hooks.miss = debug & GCARENA_DEBUG_MISS ? NULL : miss_some;
+	miss_one_in = 300;
+	big = graph_new(&g, GCARENA_CONSERVATIVE, 3 * n, 0);
+	graph_must(big);
+	first = g.n;
+	for (i = 0; i < n; i++)
+		graph_must(graph_new(&g, kind, words, i % 2 ? layout : other));
+	for (i = 0; i < n; i++) {
+		to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+		graph_must(to);
+		graph_link(&g, first + i, last_pointer(&g, first + i, words), to, 0);
+	}
+	graph_hold(&g, 0, big);
+	for (order = 0; order < NR_ORDERS; order++) {
+		if (words < 4 && order == LIST)
+			continue;	/* has no word for it */
+		name_all(&g, big, first, n, order);
+		graph_check_cycle(&g);
+		for (i = 0; i < n; i++) {
+			to = first + i;
+			if (!g.node[to].alive && order != LIST)
+				name_dead(&g, big, i, g.node[to].addr);
+			else if (!g.node[to].alive && g.node[to - 1].alive)
+				name_dead(&g, to - 1, 0, g.node[to].addr);
+			else if (order != LIST)
+				graph_link(&g, big, i, to, 0);
+		}
+		graph_check_cycle(&g);
+	}
+	graph_close(&g);
+}
+
+/*
+ * Rows that wait for what is below: more than a buffer holds.  Of two objects each, or the
+ * FIFO would take more of them than a node has.
+ */
+static void deep_rows(u32 debug)
+{
+	u32 i, k, node, before = 0, first, to;
+	struct graph g;
+
+	graph_open(&g, debug, 1);
+	for (i = 0; i < 60; i++) {
+		node = graph_new(&g, GCARENA_CONSERVATIVE, 64, 0);
+		graph_must(node);
+		first = g.n;
+		for (k = 0; k < 93; k++)
+			graph_must(graph_new(&g, GCARENA_PRECISE, 4, 2));
+		for (k = 0; k < 62; k++) {
+			to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+			graph_must(to);
+			graph_link(&g, first + k / 2 * 3 + k % 2, 3, to, 0);
+			graph_link(&g, node, k, first + k / 2 * 3 + k % 2, 0);
+		}
+		graph_link(&g, node, 63, before, 0);	/* is scanned first */
+		before = node;
+	}
+	graph_hold(&g, 0, before);
+	graph_check_cycle(&g);
+	graph_check_cycle(&g);
+	graph_close(&g);
+}
+
+static void test_rows(void **state)
+{
+	static const u32 words[] = { 2, 3, 4, 7, 8, 9, 13, 16, 31, 40, 63, 64, 65, 500 };
+	u32 mode, i;
+
+	for (mode = 0; mode < ARRAY_SIZE(debug_modes); mode++) {
+		for (i = 0; i < ARRAY_SIZE(words); i++) {
+			rows(debug_modes[mode], 700, GCARENA_CONSERVATIVE, words[i], 0, 0);
+			rows(debug_modes[mode], 700, GCARENA_PRECISE, words[i], 0, 0);
+			rows(debug_modes[mode], 700, GCARENA_PRECISE, words[i], 1, 2);
+			rows(debug_modes[mode], 7, GCARENA_PRECISE, words[i], 2, 2);
+		}
+		deep_rows(debug_modes[mode]);
+	}
+}
+
 /* ---------------------------------------------------------- interior and end */
 
 /* A root's word keeps the object it is in and the one it is the end of; a heap word, no end. */
@@ -514,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_shapes_overflow),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_million),
+		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_interior_and_end),
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_missed_reads),
