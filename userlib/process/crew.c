@@ -313,6 +313,7 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	u64 waited = 0, began;
 	int ret = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_process *p = a->port;
+	bool keeps;
 
 	pthread_mutex_lock(&p->lock);
 	if (p->looks) {
@@ -332,7 +333,9 @@ int gca_port_look(struct gca_arena *a, u32 what)
 			/* No thread's that a stop did not get. */
 			WRITE_ONCE(p->blame, 0);
 		}
-		p->look = p->look && what & GCARENA_SERVE_HOLD ? GCARENA_SERVE_COMPARE : 0;
+		/* Who keeps libraries out until it is asked again is asked, however late it comes. */
+		keeps = what & GCARENA_SERVE_HOLD || (what & GCARENA_SERVE_COMPARE && !p->look_given);
+		p->look = p->look && keeps ? GCARENA_SERVE_COMPARE : 0;
 		p->look_given = false;
 	}
 	pthread_mutex_unlock(&p->lock);
