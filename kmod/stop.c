@@ -20,7 +20,8 @@
  * interrupt to the processors that run this mm, waited for, takes the others out
  * of user mode; the way back is through the callback.  After it every thread is
  * held, so this engine never waits and never fails.  A thread that is exiting takes
- * no more work: it returns to user mode no more.
+ * no more work: it returns to user mode no more.  If all have been found asleep after
+ * they were armed nobody is interrupted, gca_asleep().
  *
  * Engine *signal*, where task work is not exported, and for threads whose critical
  * sections are counted.  Each thread gets the stop signal; the library's handler
@@ -170,10 +171,11 @@ void gca_fence_cpu(void *unused)
 	}
 }
 
-static void gca_fence(struct gca_shell *s)
+static void gca_fence(struct gca_shell *s, bool others)
 {
 	preempt_disable();
-	smp_call_function_many(mm_cpumask(s->mm), gca_fence_cpu, NULL, true);
+	if (others)
+		smp_call_function_many(mm_cpumask(s->mm), gca_fence_cpu, NULL, true);
 	gca_fence_cpu(NULL);
 	preempt_enable();
 }
@@ -320,15 +322,42 @@ static void gca_send(struct gca_shell *s, struct task_struct *task)
 	task_unlock(task);
 }
 
-static void gca_arm(struct gca_shell *s, struct gca_thread *t)
+/*
+ * Is it asleep, on no run queue and on no processor?  Who is so after having been armed is
+ * held without an interrupt: it is put on a run queue under the queue's lock, and the
+ * processor that is to run it takes that lock to pick it, by an atomic operation, before it
+ * looks at the thread's flags on the way to user mode:
+ *
+ *	stopper: flag, fence, on_rq	waker: on_rq, unlock	processor: lock, flag
+ *
+ * Its state would not do: who is preempted with a state set runs on without being woken.
+ * on_rq is read before on_cpu: who is on its way to sleep has its registers still in the
+ * processor.  Who is woken in between, and has gone off its processor again, has them
+ * in memory since it slept; they are loaded on the way to user mode.
+ */
+static bool gca_asleep(struct task_struct *task)
+{
+	if (READ_ONCE(task->on_rq))
+		return false;
+	smp_rmb();	/* as above */
+	/* acquire: what it wrote to its stack; pairs with the scheduler's finish_task() */
+	return !smp_load_acquire(&task->on_cpu);
+}
+
+/* Return: true if the thread is held by that. */
+static bool gca_arm(struct gca_shell *s, struct gca_thread *t)
 {
 	/* And not who only waits for a processor. */
 	if (!READ_ONCE(t->task->on_cpu) && READ_ONCE(t->task->__state) != TASK_RUNNING)
 		s->held_asleep++;
-	if (s->stop_engine == GCARENA_ENGINE_TASKWORK)
+	if (s->stop_engine == GCARENA_ENGINE_TASKWORK) {
 		gca_arm_work(t);
-	else if (!gca_held(t))
+		smp_mb();	/* its flag before on_rq: gca_asleep() */
+		return gca_asleep(t->task);
+	}
+	if (!gca_held(t))
 		gca_send(s, t->task);
+	return false;
 }
 
 int gca_port_stop(struct gca_arena *a, u64 deadline)
@@ -337,6 +366,7 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 	struct gca_process *p = s->process;
 	unsigned long id;
 	struct gca_thread *t;
+	bool awake = false;
 	s64 left;
 
 	lockdep_assert_held(&s->cycle_lock);
@@ -350,7 +380,7 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 	xa_for_each(&s->threads, id, t) {
 		s->held++;
 		if (t->task != current)		/* COLLECT's caller, in our call */
-			gca_arm(s, t);
+			awake |= !gca_arm(s, t);
 	}
 	if (s->stop_engine == GCARENA_ENGINE_SIGNAL) {
 		id = 0;
@@ -365,7 +395,7 @@ int gca_port_stop(struct gca_arena *a, u64 deadline)
 			return gca_shell_dying(s) ? -ESRCH : -EAGAIN;
 		}
 	}
-	gca_fence(s);
+	gca_fence(s, awake);
 	return 0;
 }
 

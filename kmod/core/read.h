@@ -157,7 +157,7 @@ static __always_inline enum gca_batch read_tails(struct batch_state *s, u64 *blo
 			break;
 		}
 		entry += ((u64)words << (GCA_ENTRY_OFF_SHIFT + 3)) - (1ULL << GCA_ENTRY_ROW_SHIFT);
-		if (s->found >= GROUP)
+		if (s->found >= GROUP || unlikely(s->budget <= 0))
 			break;
 		addr += 8ULL * words;
 		shift += words;
@@ -186,15 +186,19 @@ static __always_inline enum gca_batch read_whole(struct batch_state *s, u64 *blo
 	for (;;) {
 		*rest = entry;
 		ret = read_words(s, block, addr, n * words);
-		if (unlikely(ret != GCA_BATCH_GOES_ON))
-			return ret;
+		if (unlikely(ret != GCA_BATCH_GOES_ON)) {
+			if (n == 1)
+				return ret;
+			n = 1;	/* one by one: which is it that is not there? */
+			continue;
+		}
 		s->budget -= n * (words + GCA_OBJECT_WORDS);
 		if (!row || n > 1 || likely(!(entry & GCA_ENTRY_ROW))) {
 			entry = 0;
 			break;
 		}
 		entry = gca_entry_rest(entry);
-		if (s->found >= GROUP)
+		if (s->found >= GROUP || unlikely(s->budget <= 0))
 			break;
 		addr += 8ULL * words;
 	}

@@ -298,11 +298,42 @@ static void deep_rows(u32 debug)
 	graph_close(&g);
 }
 
+static u64 absent;
+
+static bool miss_absent(u64 addr)
+{
+	return addr >= absent && addr < absent + 64;
+}
+
+/* Of a row the objects that are not there are missed, and not those before. */
+static void one_missed(u32 kind)
+{
+	struct graph g;
+	u32 big, i, first;
+	u64 before;
+
+	graph_open(&g, 0, 1);
+	big = graph_new(&g, GCARENA_CONSERVATIVE, 100, 0);
+	first = g.n;
+	for (i = 0; i < 8; i++)
+		graph_link(&g, big, i, graph_new(&g, kind, 8, 0), 0);
+	graph_hold(&g, 0, big);
+	graph_check_cycle(&g);
+	before = atomic64_read(&g.w->a.totals.missed);
+	absent = g.node[first + 5].addr;
+	world_hooks.miss = miss_absent;
+	graph_check_cycle(&g);
+	assert_int_equal(atomic64_read(&g.w->a.totals.missed) - before, 1);
+	graph_close(&g);
+}
+
 static void test_rows(void **state)
 {
 	static const u32 words[] = { 2, 3, 4, 7, 8, 9, 13, 16, 31, 40, 63, 64, 65, 500 };
 	u32 mode, i;
 
+	one_missed(GCARENA_CONSERVATIVE);
+	one_missed(GCARENA_PRECISE);
 	for (mode = 0; mode < ARRAY_SIZE(debug_modes); mode++) {
 		for (i = 0; i < ARRAY_SIZE(words); i++) {
 			rows(debug_modes[mode], 700, GCARENA_CONSERVATIVE, words[i], 0, 0);
