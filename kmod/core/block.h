@@ -151,8 +151,8 @@ static __always_inline void mark_behind(struct batch_state *s, u64 bit, u32 n)
 }
 
 /*
- * The entry of the object at @off, which was marked last, and of those that lie behind it
- * and are named behind it in the block; they are marked and taken from there.
+ * @entry, of the object at @off that was marked last, with those that lie behind it and are
+ * named behind it in the block; they are marked and taken from there.
  */
 static __always_inline u64 grey_row(struct batch_state *s, const u64 **block, u64 off, u64 entry)
 {
@@ -160,7 +160,6 @@ static __always_inline u64 grey_row(struct batch_state *s, const u64 **block, u6
 	const u64 *b = *block;
 	u32 n = 0;
 
-	entry |= off << GCA_ENTRY_OFF_SHIFT;
 	if (likely(*b != at))
 		return entry;
 	old = old_unmarked(s);
@@ -185,10 +184,10 @@ static __always_inline u64 grey_row(struct batch_state *s, const u64 **block, u6
  */
 static __always_inline u64 grey_block(struct batch_state *s, u64 *found, bool list)
 {
-	u64 off, o, product, bit, *at;
+	u64 off, o, product, bit, *at, entry;
 	const u64 *block = found, *end = found + s->found;
 	const struct gca_class *c;
-	u32 index, entry;
+	u32 index;
 
 	if (s->looked_up > STREWN)
 		prefetch_bits(s, block);
@@ -245,14 +244,14 @@ static __always_inline u64 grey_block(struct batch_state *s, u64 *found, bool li
 		 */
 		if (unlikely((u32)product >= c->magic))
 			off -= o - index * c->size;
+		entry |= off << GCA_ENTRY_OFF_SHIFT;
 		if (list) {
 			s->found = 0;
-			return off << GCA_ENTRY_OFF_SHIFT | entry;
+			return entry;
 		}
 		if (likely(entry & GCA_ENTRY_SMALL))
-			*s->top++ = grey_row(s, &block, off, entry);
-		else
-			*s->top++ = off << GCA_ENTRY_OFF_SHIFT | entry;
+			entry = grey_row(s, &block, off, entry);
+		*s->top++ = entry;
 	}
 	set_marks(s);
 	s->pair = NULL;

@@ -42,22 +42,13 @@
 #define BATCH_WORDS	2048	/* budget of a window: 16 KiB of words, fewer with small objects */
 #define AHEAD		32	/* objects of a list that are on their way */
 
-static __always_inline void prefetch_object(const struct batch_state *s, u64 entry)
-{
-	prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
-}
-
 /* Of a row each object: they are scanned one after another, at once. */
 static __always_inline void prefetch_row(const struct batch_state *s, u64 entry)
 {
-	u64 rest;
-
-	prefetch_object(s, entry);
 	if (entry & GCA_ENTRY_TAIL)
 		prefetch((void *)(unsigned long)tail_at(s->v.base, entry));
-	if (unlikely(entry & GCA_ENTRY_ROW))
-		for (rest = gca_entry_rest(entry); rest; rest = gca_entry_rest(rest))
-			prefetch_object(s, rest);
+	for (; entry; entry = gca_entry_rest(entry))
+		prefetch((void *)(unsigned long)(s->v.base + gca_entry_off(entry)));
 }
 
 /*
@@ -259,7 +250,7 @@ static noinline enum gca_batch batch_big(struct gca_worker *w)
 static noinline enum gca_batch batch_list(struct gca_worker *w)
 {
 	struct batch_state s = batch_begin(w, w->exclusive);
-	u64 entry, before = 0, rest, size, block[64 + 1], guess[2] = {};
+	u64 entry, rest, before, size, block[64 + 1], guess[2] = {};
 	enum gca_batch ret = GCA_BATCH_GOES_ON;
 
 	if (!GCA_UREAD_BEGIN(w->arena))
@@ -276,15 +267,13 @@ static noinline enum gca_batch batch_list(struct gca_worker *w)
 			grey_block(&s, block, false);
 			break;
 		}
-		if (s.pair) {	/* else this one was not marked here */
-			size = s.last.class->size;
-			if (block[0] == before + size && old_unmarked(&s) & s.bit << 1) {
-				mark_behind(&s, s.bit << 1, 1);
-				entry += size << GCA_ENTRY_OFF_SHIFT;
-				s.found = 0;
-				prefetch_ahead(&s, block[0], size);
-				continue;
-			}
+		size = s.pair ? s.last.class->size : 0;	/* 0: this one was not marked here */
+		if (size && block[0] == before + size && old_unmarked(&s) & s.bit << 1) {
+			mark_behind(&s, s.bit << 1, 1);
+			entry += size << GCA_ENTRY_OFF_SHIFT;
+			s.found = 0;
+			prefetch_ahead(&s, block[0], size);
+			continue;
 		}
 		entry = grey_block(&s, block, true);
 		prefetch_list(&s, entry, before);

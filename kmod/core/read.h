@@ -156,9 +156,10 @@ static __always_inline enum gca_batch read_tails(struct batch_state *s, u64 *blo
 			entry = 0;
 			break;
 		}
-		entry += ((u64)words << (GCA_ENTRY_OFF_SHIFT + 3)) - (1ULL << GCA_ENTRY_ROW_SHIFT);
+		entry = gca_entry_rest(entry);
 		if (s->found >= GROUP || unlikely(s->budget <= 0))
 			break;
+		/* as tail_at() and word_in_page() would say of it */
 		addr += 8ULL * words;
 		shift += words;
 		tail += shift / 64 * 8;

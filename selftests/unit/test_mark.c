@@ -44,6 +44,17 @@ static void test_random(void **state)
 	}
 }
 
+/* One more than the last word of an object that may be a pointer; 0: none. */
+static u32 pointers_end(const struct graph *g, u32 id)
+{
+	const struct node *o = &g->node[id];
+	u32 k = o->words;
+
+	while (k && !world_is_pointer(g->w, o->kind, o->layout, k - 1))
+		k--;
+	return k;
+}
+
 /* Every size class of every kind, in every slot of a span. */
 static void test_every_class(void **state)
 {
@@ -63,11 +74,10 @@ static void test_every_class(void **state)
 				graph_must(graph_new(&g, kind, words, layout));
 			/* a target for the last pointer of each, and no other way to it */
 			for (i = 0; i < n && kind != GCARENA_NOSCAN; i++) {
-				u32 k = words, to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
+				u32 k = pointers_end(&g, first + i);
+				u32 to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
 
 				graph_must(to);
-				while (k && !world_is_pointer(g.w, kind, layout, k - 1))
-					k--;
 				if (k)
 					graph_link(&g, first + i, k - 1, to, 0);
 			}
@@ -183,15 +193,6 @@ static void test_million(void **state)
  */
 enum order { ROW, GAPS, TWICE, BACKWARDS, INSIDE, LIST, NR_ORDERS };
 
-static u32 last_pointer(struct graph *g, u32 id, u32 before)
-{
-	struct node *o = &g->node[id];
-
-	while (before && !world_is_pointer(g->w, o->kind, o->layout, --before))
-		;
-	return before;
-}
-
 /* The address of an object that is dead: a word, and no link. */
 static void name_dead(struct graph *g, u32 from, u32 word, u64 addr)
 {
@@ -215,7 +216,7 @@ static void name_all(struct graph *g, u32 big, u32 first, u32 n, enum order orde
 		if (order == LIST) {	/* alone, or it is not marked as a list */
 			if (i >= 20)
 				break;
-			graph_link(g, to, last_pointer(g, to, g->node[to].words), 0, 0);
+			graph_link(g, to, pointers_end(g, to) - 1, 0, 0);
 		}
 		if (prev && order == LIST)
 			graph_link(g, prev, 0, to, 0);
@@ -245,7 +246,7 @@ static void rows(u32 debug, u32 n, u32 kind, u32 words, u32 layout, u32 other)
 	for (i = 0; i < n; i++) {
 		to = graph_new(&g, GCARENA_NOSCAN, 2, 0);
 		graph_must(to);
-		graph_link(&g, first + i, last_pointer(&g, first + i, words), to, 0);
+		graph_link(&g, first + i, pointers_end(&g, first + i) - 1, to, 0);
 	}
 	graph_hold(&g, 0, big);
 	for (order = 0; order < NR_ORDERS; order++) {
