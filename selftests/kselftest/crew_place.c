@@ -357,6 +357,16 @@ TEST_F(machine, workers_1)
 	crew_end(pid, s);
 }
 
+/* A worker, once there is room: another one (a former test's, too) has ended, not just left. */
+static void worker_comes(pid_t pid, struct crew *s)
+{
+	for (int i = 0; i < 200 && !crew_list(pid, NULL, 0, NULL); i++) {
+		EXPECT_TRUE(crew_collects(s, 2));
+		gct_sleep_ms(10);
+	}
+	EXPECT_EQ(crew_list(pid, NULL, 0, NULL), 1);
+}
+
 /* Who comes too late marks himself. */
 TEST_F(machine, max_workers)
 {
@@ -368,21 +378,15 @@ TEST_F(machine, max_workers)
 	b->go = 0;
 	first = crew_new(a);
 	second = crew_new(b);
-	EXPECT_TRUE(crew_collects(a, 2));
+	worker_comes(first, a);
 	EXPECT_TRUE(crew_collects(b, 2));
 	EXPECT_EQ(crew_list(0, NULL, 0, NULL), 1);
-	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 1);
 	EXPECT_GT(a->st.worker_ns, 0);
 	EXPECT_EQ(b->st.workers, 0);
 	EXPECT_EQ(b->st.worker_ns, 0);
 	EXPECT_GT(b->st.mark_ns[0], 0);
-	/* Once there is room, when the other's has ended, it has one, too. */
 	crew_end(first, a);
-	for (int i = 0; i < 200 && !crew_list(second, NULL, 0, NULL); i++) {
-		EXPECT_TRUE(crew_collects(b, 2));
-		gct_sleep_ms(10);
-	}
-	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 1);
+	worker_comes(second, b);
 	EXPECT_GT(b->st.worker_ns, 0);
 	crew_end(second, b);
 	param_end(&p);
@@ -490,26 +494,22 @@ TEST_F(machine, max_user_workers)
 	first = crew_new(a);
 	second = crew_new(b);
 	third = crew_new(c);
-	EXPECT_TRUE(crew_collects(a, 2));
+	worker_comes(first, a);
 	EXPECT_TRUE(crew_collects(b, 2));
-	EXPECT_TRUE(crew_collects(c, 2));
-	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 1);
 	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 0);
-	EXPECT_EQ(crew_list(third, NULL, 0, NULL), 1);
+	worker_comes(third, c);
 	EXPECT_EQ(b->st.worker_ns, 0);
 	EXPECT_GT(b->st.mark_ns[0], 0);
 	/* Those that have left count no more: a stopped owner's do, within a second. */
 	ASSERT_EQ(kill(first, SIGSTOP), 0);
 	workers_leave(first);
-	EXPECT_TRUE(crew_collects(b, 2));
-	EXPECT_EQ(crew_list(second, NULL, 0, NULL), 1);
+	worker_comes(second, b);
 	ASSERT_EQ(kill(first, SIGCONT), 0);
 	EXPECT_TRUE(crew_collects(a, 2));
 	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 0);
 	/* And what has ended. */
 	crew_end(second, b);
-	EXPECT_TRUE(crew_collects(a, 2));
-	EXPECT_EQ(crew_list(first, NULL, 0, NULL), 1);
+	worker_comes(first, a);
 	crew_end(first, a);
 	crew_end(third, c);
 	param_end(&p);
