@@ -30,29 +30,19 @@
 #include "glue.h"
 
 /**
- * struct gca_request - a COLLECT that waits
- * @link: in gca_shell.requests until the coordinator takes it
+ * struct gca_waiting - a COLLECT that waits, and may be killed
  * @refs: the caller and, until it is done, the queue
- * @order: what is asked for
- * @done: @ret and the rest are valid
- * @ret: 0 or -errno
- * @cycle: number of the cycle that ran
- * @void_reason: of it
+ * @core: what it asks for; in gca_shell.requests until the coordinator takes it
  */
-struct gca_request {
-	struct list_head link;
+struct gca_waiting {
 	refcount_t refs;
-	struct gca_order order;
-	bool done;
-	int ret;
-	u64 cycle;
-	u32 void_reason;
+	struct gca_request core;
 };
 
-static void gca_request_put(struct gca_request *r)
+static void gca_waiting_put(struct gca_waiting *w)
 {
-	if (refcount_dec_and_test(&r->refs))
-		kfree(r);
+	if (refcount_dec_and_test(&w->refs))
+		kfree(w);
 }
 
 /* ----------------------------------------------------------------------- a cycle */
@@ -141,50 +131,30 @@ static int gca_run_for_owner(struct gca_shell *s, struct gca_order *o)
 
 /* --------------------------------------------------------------------- requests */
 
-/* Take what is asked for first, and with a full cycle all who want one. */
-static bool gca_requests_take(struct gca_shell *s, struct list_head *taken, struct gca_order *o)
+static bool gca_waiting_take(struct gca_shell *s, struct list_head *taken, struct gca_order *o)
 {
-	struct gca_request *r, *next, *first;
+	bool some;
 
 	spin_lock(&s->req_lock);
-	first = list_first_entry_or_null(&s->requests, struct gca_request, link);
-	if (first) {
-		*o = first->order;
-		list_move_tail(&first->link, taken);
-	}
-	if (first && o->until == GCA_UNTIL_SWEPT)
-		list_for_each_entry_safe(r, next, &s->requests, link) {
-			if (r->order.until != GCA_UNTIL_SWEPT)
-				continue;
-			o->forced |= r->order.forced;
-			o->soon &= r->order.soon;
-			o->stopped |= r->order.stopped;
-			o->sweep_stopped |= r->order.sweep_stopped;
-			o->timeout_ns = max(o->timeout_ns, r->order.timeout_ns);
-			list_move_tail(&r->link, taken);
-		}
+	some = gca_requests_take(&s->requests, taken, o);
 	spin_unlock(&s->req_lock);
-	return first;
+	return some;
 }
 
 /* @ran: there was a cycle for them. */
-static void gca_requests_done(struct gca_shell *s, struct list_head *taken, int ret, bool ran)
+static void gca_waiting_done(struct gca_shell *s, struct list_head *taken, int ret, bool ran)
 {
-	struct gca_request *r, *next;
+	struct gca_waiting *w, *next;
 
-	list_for_each_entry_safe(r, next, taken, link) {
-		r->ret = ret;
-		r->cycle = READ_ONCE(s->a->control->cycle);
-		r->void_reason = ran ? READ_ONCE(s->a->void_reason) : GCARENA_VOID_NONE;
-		list_del(&r->link);
-		smp_store_release(&r->done, true);	/* pairs with gca_collect_wait() */
-		gca_request_put(r);
+	list_for_each_entry_safe(w, next, taken, core.link) {
+		gca_request_done(s->a, &w->core, ret, ran);
+		gca_waiting_put(w);
 	}
 	wake_up_all(&s->pager_wq);
 }
 
 /* Its owner was frozen before the cycle had all threads: when it goes on. */
-static void gca_requests_again(struct gca_shell *s, struct list_head *taken)
+static void gca_waiting_again(struct gca_shell *s, struct list_head *taken)
 {
 	if (list_empty(taken)) {
 		WRITE_ONCE(s->kicked, true);
@@ -201,8 +171,8 @@ void gca_requests_end(struct gca_shell *s)
 	struct gca_order o;
 	LIST_HEAD(taken);
 
-	while (gca_requests_take(s, &taken, &o))
-		gca_requests_done(s, &taken, -ESRCH, false);
+	while (gca_waiting_take(s, &taken, &o))
+		gca_waiting_done(s, &taken, -ESRCH, false);
 }
 
 /* After each piece of work for an arena. */
@@ -218,7 +188,7 @@ static void gca_tell(struct gca_shell *s)
 /* Everything that this arena wants now. */
 static void gca_coordinate_arena(struct gca_shell *s)
 {
-	struct gca_order paced = { .until = GCA_UNTIL_MARKED, .lazy = true }, o;
+	struct gca_order o;
 	LIST_HEAD(taken);
 	bool run;
 	int ret;
@@ -233,21 +203,19 @@ static void gca_coordinate_arena(struct gca_shell *s)
 		}
 		if (gca_rests(s))
 			break;
-		paced.timeout_ns = (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC;
-		if (!gca_requests_take(s, &taken, &o)) {
+		if (!gca_waiting_take(s, &taken, &o)) {
 			if (!xchg(&s->kicked, false) || !gca_cycle_wanted(s->a))
 				break;
-			o = paced;
+			o = gca_order_paced(gca_age_limit_ns());
 		}
 		/* A paced one that somebody else's cycle has made unnecessary is done. */
 		run = o.forced || gca_cycle_wanted(s->a);
 		ret = run ? gca_run_for_owner(s, &o) : 0;
 		gca_tell(s);
 		if (ret == -ECANCELED)
-			gca_requests_again(s, &taken);
+			gca_waiting_again(s, &taken);
 		else
-			gca_requests_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret,
-					  run && !ret);
+			gca_waiting_done(s, &taken, gca_shell_dying(s) ? -ESRCH : ret, run);
 		if (!ret && gca_cycle_asked(s->a))
 			gca_port_kick(s->a);
 	}
@@ -407,27 +375,27 @@ bool gca_port_kick(struct gca_arena *a)
  */
 int gca_collect_wait(struct gca_shell *s, const struct gca_order *o, struct gcarena_collect *arg)
 {
-	struct gca_request *r = kzalloc(sizeof(*r), GFP_KERNEL_ACCOUNT);
+	struct gca_waiting *w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
 	int ret;
 
-	if (!r)
+	if (!w)
 		return -ENOMEM;
-	refcount_set(&r->refs, 2);
-	r->order = *o;
+	refcount_set(&w->refs, 2);
+	w->core.order = *o;
 	gca_stand_in_begin(s);	/* before the cycle can miss anything */
 	spin_lock(&s->req_lock);
-	list_add_tail(&r->link, &s->requests);
+	list_add_tail(&w->core.link, &s->requests);
 	spin_unlock(&s->req_lock);
 	gca_coordinator_look(s->process);
 
-	ret = gca_stand_in(s, &r->done);
-	/* acquire: pairs with gca_requests_done() */
-	if (smp_load_acquire(&r->done)) {
-		ret = r->ret;
-		arg->cycle = r->cycle;
-		arg->void_reason = ret ? 0 : r->void_reason;
+	ret = gca_stand_in(s, &w->core.done);
+	/* acquire: pairs with gca_request_done() */
+	if (smp_load_acquire(&w->core.done)) {
+		ret = w->core.ret;
+		arg->cycle = w->core.cycle;
+		arg->void_reason = w->core.void_reason;
 	}
-	gca_request_put(r);
+	gca_waiting_put(w);
 	return ret;
 }
 

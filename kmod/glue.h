@@ -42,6 +42,7 @@
 #include <linux/xarray.h>
 
 #include "core.h"
+#include "request.h"
 
 struct task_struct;
 
@@ -229,17 +230,6 @@ struct gca_thread {
 };
 
 /**
- * struct gca_lent - runs of heap pages that SERVE has handed out
- * @n: runs; they are out of the page heap until acknowledged
- * @given: of them, in the reply of the last SERVE; what NR_DONE acknowledges
- * @run: the kernel's copy: the user's is never read back
- */
-struct gca_lent {
-	u32 n, given;
-	struct gcarena_run run[GCARENA_SERVE_RUNS];
-};
-
-/**
  * struct gca_shell - an open file
  * @state: enum gca_state; CREATING and back by cmpxchg, then under @map_lock
  * @active: see above; 0 before CREATE and after death
@@ -283,9 +273,7 @@ struct gca_lent {
  * @pager: the thread in SERVE, or NULL
  * @server: the last one that came to sleep there; held; NULL: never
  * @looks: it looks after the plain roots
- * @look: GCARENA_SERVE_REFRESH or _COMPARE, asked of it; 0: nothing, or answered
- * @look_given: it has been told
- * @look_changed: its answer
+ * @look: what is asked of it
  * @stand_ins: COLLECT's callers that scan if no pager does
  * @pager_ready: the pager sleeps, scans, or waits at the gate: it can be asked
  * @scanning: it, or a stand-in, scans
@@ -342,8 +330,7 @@ struct gca_shell {
 	spinlock_t pager_lock;		/* who serves, and what is asked */
 	struct task_struct *pager, *server;
 	bool looks;
-	u32 look;
-	bool look_given, look_changed;
+	struct gca_look look;
 	unsigned int stand_ins;
 	bool pager_ready, scanning;
 	u64 scan_wanted, scan_done;
@@ -429,6 +416,12 @@ extern struct workqueue_struct *gca_wq;
 extern unsigned int gca_level, gca_max_arenas, gca_max_reserve_gib;
 extern unsigned int gca_stop_deadline_us, gca_age_limit_ms, gca_debug, gca_stop, gca_idle;
 extern unsigned int gca_workers, gca_max_workers, gca_max_user_workers, gca_attach_rate;
+
+/** gca_age_limit_ns() - of a cycle, where who asks for it says none */
+static inline u64 gca_age_limit_ns(void)
+{
+	return (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC;
+}
 
 /* chardev.c */
 int gca_chardev_init(void);

@@ -92,15 +92,7 @@ static int gca_collect_lent(struct gca_shell *s, const struct gca_order *order,
 int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 {
 	struct gcarena_collect *arg = &c->u.collect;
-	struct gca_order o = {
-		.until = GCA_UNTIL_SWEPT,
-		.forced = !(arg->flags & GCARENA_COLLECT_PACED),
-		.soon = arg->flags & GCARENA_COLLECT_PACED,
-		.lazy = true,
-		.stopped = arg->flags & GCARENA_COLLECT_STOPPED,
-		.sweep_stopped = arg->flags & GCARENA_COLLECT_SWEEP_STOPPED,
-		.timeout_ns = arg->timeout_ns ?: (u64)READ_ONCE(gca_age_limit_ms) * NSEC_PER_MSEC,
-	};
+	struct gca_order o;
 	int ret = -ENODEV;
 
 	if (arg->flags & ~GCA_COLLECT_ALL || arg->__reserved ||
@@ -112,10 +104,7 @@ int gca_ioc_collect(struct gca_shell *s, struct gca_call *c)
 		gca_cycle_ask(s->a);
 		return 0;
 	}
-	if (arg->flags & GCARENA_COLLECT_UNTIL_MARKING)
-		o.until = GCA_UNTIL_MARKING;
-	else if (arg->flags & GCARENA_COLLECT_UNTIL_MARKED)
-		o.until = GCA_UNTIL_MARKED;
+	o = gca_order_of(arg, gca_age_limit_ns());
 	arg->void_reason = GCARENA_VOID_NONE;
 	if (READ_ONCE(gca_workers) && !gca_must_lend(s) && !gca_coordinator_get(s->process))
 		ret = gca_collect_wait(s, &o, arg);

@@ -321,33 +321,27 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	int gone = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_shell *s = gca_shell_of(a);
 	u64 began = ktime_get_ns();
-	bool answered, changed, keeps;
+	bool answered, changed;
 
 	if (!gca_port_looks(a))
 		return gone;
 	spin_lock(&s->pager_lock);
-	WRITE_ONCE(s->look, what);
-	s->look_given = false;
-	s->look_changed = false;
+	gca_look_ask(&s->look, what);
 	spin_unlock(&s->pager_lock);
 	wake_up_all(&s->pager_wq);
 	do {
-		wait_event_idle_timeout(s->scan_wq, !READ_ONCE(s->look) || gca_shell_dying(s),
+		wait_event_idle_timeout(s->scan_wq, !READ_ONCE(s->look.what) || gca_shell_dying(s),
 					GCA_SCAN_LOOK);
 		if (gca_owner_parked(s->process)) {
 			wake_up_all(&s->pager_wq);	/* as in gca_coordinate_arena() */
 			try_to_freeze();
 			began = ktime_get_ns();
 		}
-	} while (READ_ONCE(s->look) && !gca_shell_dying(s) && gca_serve_present(s) &&
+	} while (READ_ONCE(s->look.what) && !gca_shell_dying(s) && gca_serve_present(s) &&
 		 ktime_get_ns() - began < GCA_LOOK_PATIENCE);
 	spin_lock(&s->pager_lock);
-	answered = !s->look;
-	changed = s->look_changed;
-	/* Who keeps libraries out until it is asked again is asked, however late it comes. */
-	keeps = what & GCARENA_SERVE_HOLD || (what & GCARENA_SERVE_COMPARE && !s->look_given);
-	WRITE_ONCE(s->look, !answered && keeps ? GCARENA_SERVE_COMPARE : 0);
-	s->look_given = false;
+	answered = gca_look_end(&s->look);
+	changed = s->look.changed;
 	spin_unlock(&s->pager_lock);
 	if (gca_shell_dying(s))
 		return -ESRCH;
@@ -359,65 +353,24 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	return -ETIMEDOUT;
 }
 
-/* A SERVE begins: the answer to what the last one's reply asked. */
-static void gca_look_answer(struct gca_shell *s, u32 flags)
-{
-	lockdep_assert_held(&s->pager_lock);
-	if (!s->look || !s->look_given || s->server != current)
-		return;
-	s->look_changed = flags & GCARENA_SERVE_CHANGED;
-	s->look_given = false;
-	WRITE_ONCE(s->look, 0);
-	wake_up_all(&s->scan_wq);
-}
-
 /* Is there something to look at, of which the pager has not been told?  0: no. */
-static u32 gca_look_there(struct gca_shell *s)
+static u32 gca_to_look(struct gca_shell *s)
 {
-	return READ_ONCE(s->looks) && !READ_ONCE(s->look_given) ? READ_ONCE(s->look) : 0;
+	return READ_ONCE(s->looks) ? gca_look_there(&s->look) : 0;
 }
 
 /* Tell it.  Return: what, or 0 if it is no longer wanted. */
-static u32 gca_look_take(struct gca_shell *s)
+static u32 gca_told_to_look(struct gca_shell *s)
 {
 	u32 what;
 
 	spin_lock(&s->pager_lock);
-	what = s->server == current ? gca_look_there(s) : 0;
-	if (what)
-		WRITE_ONCE(s->look_given, true);
+	what = s->looks && s->server == current ? gca_look_take(&s->look) : 0;
 	spin_unlock(&s->pager_lock);
 	return what;
 }
 
 /* -------------------------------------------------------------------------- runs */
-
-/* The owner has returned the runs of the last reply: they are zero now. */
-static int gca_lent_done(struct gca_shell *s, u32 nr_done)
-{
-	struct gca_lent *l = s->lent;
-
-	if (!nr_done)
-		return 0;
-	if (nr_done != l->given)
-		return -EINVAL;
-	gca_scavenge_done(s->a, l->run, l->given);
-	l->n -= l->given;
-	memmove(l->run, l->run + l->given, l->n * sizeof(l->run[0]));
-	l->given = 0;
-	return 0;
-}
-
-/* Runs for the reply: those of a lost reply first. */
-static u32 gca_lent_take(struct gca_shell *s, u32 room, bool patient)
-{
-	struct gca_lent *l = s->lent;
-
-	if (!l->n)
-		l->n = gca_scavenge_take(s->a, l->run, room, patient);
-	l->given = min(l->n, room);
-	return l->given;
-}
 
 /*
  * A signal, or the freezer, which must wait until the cycle is over: it may need us, and
@@ -443,7 +396,7 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 {
 	bool nowait = arg->flags & GCARENA_SERVE_NOWAIT, scanned = false;
 	u64 due = U64_MAX, now;
-	u32 flags;
+	u32 flags, n;
 	long ret;
 
 	for (;;) {
@@ -462,15 +415,14 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			continue;
 		}
 		gca_scan_ready(s, false);
-		flags = gca_look_take(s);
+		flags = gca_told_to_look(s);
 		if (flags) {
 			arg->flags = flags;
 			arg->nr_runs = 0;
 			return 0;
 		}
-		if (arg->nr_runs && gca_lent_take(s, arg->nr_runs, !nowait)) {
-			u32 n = s->lent->given;
-
+		n = gca_lent_take(s->a, s->lent, arg->nr_runs, !nowait);
+		if (n) {
 			/* A fault here is a lost reply. */
 			if (copy_to_user(u64_to_user_ptr(arg->runs), s->lent->run,
 					 n * sizeof(s->lent->run[0])))
@@ -495,7 +447,7 @@ static int gca_serve_loop(struct gca_shell *s, struct gcarena_serve *arg)
 			gca_runs_until(s, now + due);
 		}
 		ret = wait_event_interruptible_timeout(s->pager_wq, gca_shell_dying(s) ||
-						       gca_scan_there(s) || gca_look_there(s) ||
+						       gca_scan_there(s) || gca_to_look(s) ||
 						       (arg->nr_runs &&
 							READ_ONCE(s->kicks) != kicks), ret);
 		if (ret < 0)
@@ -514,7 +466,9 @@ static int gca_serve_begin(struct gca_shell *s, u32 flags)
 		ret = -EBUSY;
 	} else {
 		s->pager = current;
-		gca_look_answer(s, flags);
+		/* To what the last SERVE's reply asked. */
+		if (s->server == current && gca_look_answer(&s->look, flags))
+			wake_up_all(&s->scan_wq);
 		if (!(flags & GCARENA_SERVE_NOWAIT)) {
 			if (s->server != current) {
 				old = s->server;
@@ -565,7 +519,7 @@ int gca_ioc_serve(struct gca_shell *s, struct gca_call *c)
 	ret = gca_serve_begin(s, arg->flags);
 	if (ret)
 		return ret;
-	ret = gca_lent_done(s, arg->nr_done);
+	ret = gca_lent_done(s->a, s->lent, arg->nr_done);
 	if (!ret)
 		ret = gca_serve_loop(s, arg);
 	gca_serve_end(s);

@@ -945,6 +945,19 @@ int gca_missed_scan(struct gca_arena *a, unsigned int mode);
 bool gca_missed_pending(struct gca_arena *a);
 
 /* scavenge.c */
+/**
+ * struct gca_lent - runs of heap pages that SERVE has handed out; belongs to who serves
+ * @n: runs; they are out of the page heap until acknowledged
+ * @given: of them, in the reply of the last SERVE; what NR_DONE acknowledges
+ * @run: our copy: the program's is never read back
+ */
+struct gca_lent {
+	u32 n, given;
+	struct gcarena_run run[GCARENA_SERVE_RUNS];
+};
+
+u32 gca_lent_take(struct gca_arena *a, struct gca_lent *l, u32 room, bool patient);
+int gca_lent_done(struct gca_arena *a, struct gca_lent *l, u32 nr_done);
 u32 gca_scavenge_take(struct gca_arena *a, struct gcarena_run *runs, u32 room, bool patient);
 void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 n);
 u64 gca_scavenge_due(struct gca_arena *a, bool patient);

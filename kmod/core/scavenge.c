@@ -190,3 +190,35 @@ void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 
 		gca_pages_put_clean(a, (runs[i].start - a->base) >> GCARENA_PAGE_SHIFT,
 				    runs[i].len >> GCARENA_PAGE_SHIFT);
 }
+
+/*
+ * gca_lent_take() - runs for a reply of SERVE: those of a lost reply first
+ *
+ * @room: of the reply.  Return: how many, from the first of @l->run on; they stay there until
+ * gca_lent_done().
+ */
+u32 gca_lent_take(struct gca_arena *a, struct gca_lent *l, u32 room, bool patient)
+{
+	if (!l->n && room)
+		l->n = gca_scavenge_take(a, l->run, room, patient);
+	l->given = min(l->n, room);
+	return l->given;
+}
+
+/*
+ * gca_lent_done() - the program has returned the runs of the last reply: they are zero now
+ *
+ * Return: 0, or -EINVAL if there were not @nr_done of them; 0 is none, whatever there were.
+ */
+int gca_lent_done(struct gca_arena *a, struct gca_lent *l, u32 nr_done)
+{
+	if (!nr_done)
+		return 0;
+	if (nr_done != l->given)
+		return -EINVAL;
+	gca_scavenge_done(a, l->run, l->given);
+	l->n -= l->given;
+	memmove(l->run, l->run + l->given, l->n * sizeof(l->run[0]));
+	l->given = 0;
+	return 0;
+}

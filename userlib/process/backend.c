@@ -271,22 +271,13 @@ static int process_roots(struct gca_space *space, struct gcarena_roots *req)
 static int process_collect(struct gca_space *space, struct gcarena_collect *req, int paced)
 {
 	struct gca_process *p = gca_process_of(space);
-	struct gca_order order = {
-		.until = GCA_UNTIL_SWEPT,
-		.forced = !paced,
-		.soon = paced,
-		.lazy = GCA_LAZY,
-		.stopped = req->flags & GCARENA_COLLECT_STOPPED,
-		.sweep_stopped = req->flags & GCARENA_COLLECT_SWEEP_STOPPED,
-		.timeout_ns = req->timeout_ns ? req->timeout_ns : GCA_AGE_LIMIT,
-	};
+	struct gca_order order;
 	struct gca_call call;
 	int err = 0;
 
-	if (req->flags & GCARENA_COLLECT_UNTIL_MARKING)
-		order.until = GCA_UNTIL_MARKING;
-	else if (req->flags & GCARENA_COLLECT_UNTIL_MARKED)
-		order.until = GCA_UNTIL_MARKED;
+	if (paced)
+		req->flags |= GCARENA_COLLECT_PACED;
+	order = gca_order_of(req, GCA_AGE_LIMIT);
 	call = gca_call_begin();
 	if (req->flags & GCARENA_COLLECT_ASYNC) {
 		gca_cycle_ask(&p->arena);
@@ -355,32 +346,6 @@ static int process_stats(struct gca_space *space, struct gcarena_stats *req)
 
 /* ----------------------------------------------------------------------------- SERVE */
 
-/* The program has returned the runs of the last reply: they are zero now. */
-static int process_runs_done(struct gca_process *p, u32 nr_done)
-{
-	if (!nr_done)
-		return 0;
-	if (nr_done != p->nr_given)
-		return -EINVAL;
-	gca_scavenge_done(&p->arena, p->run, nr_done);
-	p->nr_runs -= nr_done;
-	memmove(p->run, p->run + nr_done, p->nr_runs * sizeof(p->run[0]));
-	p->nr_given = 0;
-	return 0;
-}
-
-/* Runs for the reply: those of a lost reply first. */
-static u32 process_runs_take(struct gca_process *p, struct gcarena_run *runs, u32 room,
-			     bool patient)
-{
-	if (!p->nr_runs && room)
-		p->nr_runs = gca_scavenge_take(&p->arena, p->run, room, patient);
-	p->nr_given = min(p->nr_runs, room);
-	if (p->nr_given)
-		memcpy(runs, p->run, p->nr_given * sizeof(p->run[0]));
-	return p->nr_given;
-}
-
 /* Until there is something to do.  Return: 0, -EAGAIN or -ESRCH */
 static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 {
@@ -391,18 +356,18 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 	u64 due, now;
 
 	pthread_mutex_lock(&p->lock);
-	req->flags &= GCARENA_SERVE_NOWAIT;
+	req->flags = 0;
 	while (!err && !p->dying) {
-		if (p->look && !p->look_given) {
-			p->look_given = true;
-			req->flags = p->look;
+		req->flags = gca_look_take(&p->look);
+		if (req->flags)
 			break;
-		}
 		p->poke = false;
 		WRITE_ONCE(p->runs_until, U64_MAX);
 		smp_mb();	/* before it looks; pairs with the one in gca_scavenge_look() */
 		pthread_mutex_unlock(&p->lock);
-		n = process_runs_take(p, runs, room, !nowait);
+		n = gca_lent_take(&p->arena, &p->lent, room, !nowait);
+		if (n)
+			memcpy(runs, p->lent.run, n * sizeof(runs[0]));
 		/* The time first: or a refill would find a later one, and wake us for nothing. */
 		now = gca_port_now();
 		due = room ? gca_scavenge_due(&p->arena, true) : U64_MAX;
@@ -411,7 +376,7 @@ static int process_serve_wait(struct gca_process *p, struct gcarena_serve *req)
 			break;
 		if (nowait) {
 			err = -EAGAIN;
-		} else if (!p->poke && !p->dying && !(p->look && !p->look_given)) {
+		} else if (!p->poke && !p->dying && !gca_look_there(&p->look)) {
 			if (due != U64_MAX)
 				WRITE_ONCE(p->runs_until, now + due);
 			gca_wait(p, &p->pager, due);
@@ -438,11 +403,11 @@ static int process_serve(struct gca_space *space, struct gcarena_serve *req)
 	err = p->serving ? -EBUSY : 0;
 	if (!err) {
 		p->serving = true;
-		gca_look_answer(p, req->flags);
+		gca_pager_comes(p, req->flags);
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (!err) {
-		err = process_runs_done(p, req->nr_done);
+		err = gca_lent_done(&p->arena, &p->lent, req->nr_done);
 		if (!err)
 			err = process_serve_wait(p, req);
 		pthread_mutex_lock(&p->lock);

@@ -41,24 +41,6 @@
 #define GCA_SHY_MAX		160000000ULL
 #define GCA_QUIET		20000000ULL	/* of marking without: it was an accident */
 
-/**
- * struct gca_request - a COLLECT that waits, on its caller's stack
- * @next: behind it
- * @order: what is asked for
- * @done: the rest is valid
- * @ret: 0 or -errno
- * @cycle: number of the cycle that ran
- * @void_reason: of it
- */
-struct gca_request {
-	struct gca_request *next;
-	struct gca_order order;
-	bool done;
-	int ret;
-	u64 cycle;
-	u32 void_reason;
-};
-
 /* gca_wait() - wait for @c, for so long at most; U64_MAX: for ever.  p->lock is held */
 void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns)
 {
@@ -229,7 +211,7 @@ void gca_port_step_end(struct gca_arena *a)
 static bool gca_called_away(struct gca_process *p)
 {
 	return READ_ONCE(p->arena.work) == GCA_WORK_SWEEP_IDLE &&
-	       (READ_ONCE(p->requests) || READ_ONCE(p->kicked));
+	       (!list_empty(&p->requests) || READ_ONCE(p->kicked));
 }
 
 void gca_port_run_workers(struct gca_arena *a, u64 until)
@@ -313,37 +295,33 @@ int gca_port_look(struct gca_arena *a, u32 what)
 	u64 waited = 0, began;
 	int ret = what & GCARENA_SERVE_COMPARE ? 1 : 0;
 	struct gca_process *p = a->port;
-	bool keeps;
 
 	pthread_mutex_lock(&p->lock);
 	if (p->looks) {
-		p->look = what;
-		p->look_given = false;
-		p->look_changed = false;
+		gca_look_ask(&p->look, what);
 		pthread_cond_signal(&p->pager);
-		while (p->look && !p->dying && waited < GCA_LOOK_PATIENCE) {
+		while (p->look.what && !p->dying && waited < GCA_LOOK_PATIENCE) {
 			began = gca_port_now();
 			gca_wait(p, &p->looked, GCA_LOOK_SLICE);
 			waited += min(gca_port_now() - began, GCA_LOOK_SLICE);
 		}
-		ret = p->dying ? -ESRCH : p->look ? -ETIMEDOUT : p->look_changed;
+		ret = p->look.changed;
 		/* It serves no more: then it looks after nothing.  Unless it comes late: uapi.rst. */
-		if (p->look) {
+		if (!gca_look_end(&p->look)) {
+			ret = -ETIMEDOUT;
 			WRITE_ONCE(p->looks, false);
 			/* No thread's that a stop did not get. */
 			WRITE_ONCE(p->blame, 0);
 		}
-		/* Who keeps libraries out until it is asked again is asked, however late it comes. */
-		keeps = what & GCARENA_SERVE_HOLD || (what & GCARENA_SERVE_COMPARE && !p->look_given);
-		p->look = p->look && keeps ? GCARENA_SERVE_COMPARE : 0;
-		p->look_given = false;
+		if (p->dying)
+			ret = -ESRCH;
 	}
 	pthread_mutex_unlock(&p->lock);
 	return ret;
 }
 
-/* gca_look_answer() - SERVE begins with @flags.  p->lock is held */
-void gca_look_answer(struct gca_process *p, u32 flags)
+/* gca_pager_comes() - SERVE begins with @flags.  p->lock is held */
+void gca_pager_comes(struct gca_process *p, u32 flags)
 {
 	bool looks = flags & GCARENA_SERVE_LOOKS;
 
@@ -354,54 +332,19 @@ void gca_look_answer(struct gca_process *p, u32 flags)
 		if (looks)
 			pthread_cond_signal(&p->wanted);
 	}
-	if (p->look && p->look_given) {
-		p->look_changed = flags & GCARENA_SERVE_CHANGED;
-		p->look = 0;
+	if (gca_look_answer(&p->look, flags))
 		pthread_cond_signal(&p->looked);
-	}
 }
 
 /* ----------------------------------------------------------------- the coordinator */
 
-/* Take what is asked for first, and with a full cycle all who want one.  p->lock is held. */
-static struct gca_request *gca_requests_take(struct gca_process *p)
-{
-	struct gca_request *first = p->requests, **at, **end, *r;
-
-	if (!first)
-		return NULL;
-	p->requests = first->next;
-	first->next = NULL;
-	end = &first->next;
-	if (first->order.until != GCA_UNTIL_SWEPT)
-		return first;
-	for (at = &p->requests; (r = *at);) {
-		if (r->order.until != GCA_UNTIL_SWEPT) {
-			at = &r->next;
-			continue;
-		}
-		*at = r->next;
-		r->next = NULL;
-		*end = r;
-		end = &r->next;
-		first->order.forced |= r->order.forced;
-		first->order.soon &= r->order.soon;
-		first->order.stopped |= r->order.stopped;
-		first->order.sweep_stopped |= r->order.sweep_stopped;
-		first->order.timeout_ns = max(first->order.timeout_ns, r->order.timeout_ns);
-	}
-	return first;
-}
-
 /* p->lock is held; whoever waits may go, with its request, as soon as it is not. */
-static void gca_requests_done(struct gca_process *p, struct gca_request *r, int ret, u32 reason)
+static void gca_requests_done(struct gca_process *p, struct list_head *taken, int ret, bool ran)
 {
-	for (; r; r = r->next) {
-		r->ret = ret;
-		r->cycle = READ_ONCE(p->arena.control->cycle);
-		r->void_reason = reason;
-		r->done = true;
-	}
+	struct gca_request *r, *next;
+
+	list_for_each_entry_safe(r, next, taken, link)
+		gca_request_done(&p->arena, r, ret, ran);
 	pthread_cond_broadcast(&p->done);
 }
 
@@ -415,25 +358,25 @@ static void gca_tell(struct gca_process *p)
 /* One request, or what the trigger asks for.  p->lock is held, but not meanwhile. */
 static void gca_coordinate_once(struct gca_process *p)
 {
-	struct gca_order o = { .until = GCA_UNTIL_MARKED, .lazy = GCA_LAZY, .timeout_ns = GCA_AGE_LIMIT };
-	struct gca_request *taken = gca_requests_take(p);
-	u32 reason = 0;
+	struct gca_order o;
+	LIST_HEAD(taken);
 	int ret = 0;
+	bool run;
 
-	if (taken)
-		o = taken->order;
-	else
+	if (!gca_requests_take(&p->requests, &taken, &o)) {
+		o = gca_order_paced(GCA_AGE_LIMIT);
 		WRITE_ONCE(p->kicked, false);
+	}
+	o.lazy = GCA_LAZY;
 	smp_mb();	/* pairs with the one in gca_cycle_ask() */
 	pthread_mutex_unlock(&p->lock);
 	/* A paced one that somebody else's cycle has made unnecessary is done. */
-	if (o.forced || gca_cycle_wanted(&p->arena)) {
+	run = o.forced || gca_cycle_wanted(&p->arena);
+	if (run)
 		ret = gca_collect(&p->arena, &o);
-		reason = ret ? 0 : p->arena.void_reason;
-	}
 	gca_tell(p);
 	pthread_mutex_lock(&p->lock);
-	gca_requests_done(p, taken, p->dying ? -ESRCH : ret, reason);
+	gca_requests_done(p, &taken, p->dying ? -ESRCH : ret, run);
 	/* As gca_port_kick(). */
 	if (!ret && p->looks && gca_cycle_asked(&p->arena))
 		WRITE_ONCE(p->kicked, true);
@@ -468,18 +411,20 @@ static void *gca_coordinator(void *arg)
 {
 	struct gca_process *p = arg;
 	struct gca_page page = {};
+	struct gca_order o;
+	LIST_HEAD(taken);
 
 	gca_port_page(&page);
 	pthread_mutex_lock(&p->lock);
 	while (!p->dying)
-		if (p->requests || p->kicked || (p->looks && !gca_cycle_due(&p->arena)))
+		if (!list_empty(&p->requests) || p->kicked || (p->looks && !gca_cycle_due(&p->arena)))
 			gca_coordinate_once(p);
 		else if (gca_sweep_there(&p->arena))
 			gca_sweep_rest(p);
 		else	/* until the time of a cycle may have come, too */
 			gca_wait(p, &p->wanted, p->looks ? gca_cycle_due(&p->arena) : U64_MAX);
-	while (p->requests)
-		gca_requests_done(p, gca_requests_take(p), -ESRCH, 0);
+	while (gca_requests_take(&p->requests, &taken, &o))
+		gca_requests_done(p, &taken, -ESRCH, false);
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
@@ -521,16 +466,14 @@ void gca_port_return(struct gca_arena *a, u64 due)
 /* gca_request() - have the coordinator do @o, and wait; within a call.  Return: as COLLECT */
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req)
 {
-	struct gca_request r = { .order = *o }, **at;
+	struct gca_request r = { .order = *o };
 
 	pthread_mutex_lock(&p->lock);
 	if (p->dying) {
 		pthread_mutex_unlock(&p->lock);
 		return -ESRCH;
 	}
-	for (at = &p->requests; *at; at = &(*at)->next)
-		;
-	*at = &r;
+	list_add_tail(&r.link, &p->requests);
 	gca_want(p);
 	/* The coordinator answers all requests before it ends. */
 	while (!r.done)
@@ -552,6 +495,7 @@ int gca_crew_start(struct gca_process *p)
 	unsigned int i, want;
 	int err;
 
+	INIT_LIST_HEAD(&p->requests);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->layout_lock, NULL);
 	pthread_mutex_init(&p->cycle_lock, NULL);

@@ -15,6 +15,7 @@
 #define GCA_PROCESS_WORLD_H
 
 #include "core.h"
+#include "request.h"
 #include "../backend.h"
 
 #define GCA_KNOWN_PAGES	1024
@@ -120,15 +121,11 @@ struct gca_hand {
  * @busy: workers at work
  * @serving: a thread is in SERVE
  * @looks: it promised to look after the plain roots; also read without
+ * @look: what is asked of it
  * @poke: it has something to look at
  * @runs_until: when the pager will look for runs to return, by gca_port_now(), at the latest;
  *	also read without
- * @look: GCARENA_SERVE_* that is asked for, 0: nothing
- * @look_given: it has been told
- * @look_changed: its answer
- * @run: free runs handed out by SERVE; belongs to who serves, as the next two
- * @nr_runs: how many
- * @nr_given: of them, in the last reply; what nr_done acknowledges
+ * @lent: free runs handed out by SERVE
  */
 struct gca_process {
 	struct gca_arena arena;
@@ -145,7 +142,7 @@ struct gca_process {
 	pthread_mutex_t layout_lock, cycle_lock, lock;
 	bool dying;
 	pthread_cond_t wanted, work, turn, idle, done, gate, pager, looked;
-	struct gca_request *requests;
+	struct list_head requests;
 	bool kicked;
 	pthread_t coordinator, worker[GCA_WORKERS_MAX];
 	bool has_coordinator;
@@ -155,11 +152,9 @@ struct gca_process {
 	bool working;
 	unsigned int want, asleep, busy;
 	bool serving, looks, poke;
+	struct gca_look look;
 	u64 runs_until;
-	u32 look;
-	bool look_given, look_changed;
-	struct gcarena_run run[GCARENA_SERVE_RUNS];
-	u32 nr_runs, nr_given;
+	struct gca_lent lent;
 };
 
 /* port.c */
@@ -218,7 +213,7 @@ void gca_crew_join(struct gca_process *p);
 void gca_wait(struct gca_process *p, pthread_cond_t *c, u64 ns);
 void gca_coordinator_look(struct gca_process *p);
 int gca_request(struct gca_process *p, const struct gca_order *o, struct gcarena_collect *req);
-void gca_look_answer(struct gca_process *p, u32 flags);
+void gca_pager_comes(struct gca_process *p, u32 flags);
 
 #ifdef GCA_TEST_FAIL
 /* Allocations that still succeed; below zero: all do.  Tests count it down. */
