@@ -64,15 +64,17 @@ void gca_grey_words(struct gca_worker *w, const u64 *word, unsigned int n)
  * gca_grey_conservative() - grey what the words of a stack or plain root name
  *
  * A word that is exactly the end of an object keeps that object too: loops of
- * the form end[-n .. 0] hold nothing else.
+ * the form end[-n .. 0] hold nothing else.  Most words are no addresses of the heap's.
  */
 void gca_grey_conservative(struct gca_worker *w, const u64 *word, unsigned int n)
 {
-	while (n--) {
+	u64 base = w->arena->base, size = w->arena->size;
+
+	for (; n--; word++) {
+		if (likely(*word - base > size))
+			continue;
 		gca_grey_word(w, *word);
-		if (*word - w->arena->base <= w->arena->size)
-			gca_grey_word(w, *word - 1);
-		word++;
+		gca_grey_word(w, *word - 1);
 	}
 }
 

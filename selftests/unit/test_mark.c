@@ -399,6 +399,27 @@ static void test_interior_and_end(void **state)
 	}
 }
 
+/* One object is all of the heap: its end is that of the heap, and a name; what lies around is none. */
+static void test_end_of_heap(void **state)
+{
+	static const struct { s64 from_base; bool marks; } at[] = {
+		{ 0, true }, { 64 * MIB, true }, { 64 * MIB - 1, true }, { -1, false }, { 64 * MIB + 1, false },
+	};
+	struct world *w;
+	u64 addr;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		w = world_open(64 * MIB, 0, 1);
+		addr = world_alloc(w, 64 * MIB, GCARENA_NOSCAN, 0);
+		assert_int_equal(addr, w->a.base);
+		w->root[0] = addr + (u64)at[i].from_base;
+		world_cycle(w, GCA_UNTIL_MARKED);
+		assert_int_equal(world_marked(w, addr), at[i].marks);
+		world_close(w);
+	}
+}
+
 /* Registers and stack are roots with the end rule. */
 static void test_stack(void **state)
 {
@@ -690,6 +711,7 @@ int main(void)
 		cmocka_unit_test(test_million),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_interior_and_end),
+		cmocka_unit_test(test_end_of_heap),
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_missed_reads),
 		cmocka_unit_test(test_leaves),
