@@ -113,6 +113,8 @@ struct gca_offer {
  * @work_lock: protects @working
  * @working: the arena whose work the workers do, or NULL
  * @work_round: grows when they are given work
+ * @summons: enum gca_summons, to one of them: there is going to be some.  Set by the coordinator,
+ *	answered by cmpxchg
  * @work_wq: they sleep here
  * @turn_wq: those who are not to mark just now do so here
  * @hurries: grows when they are to ask again
@@ -148,6 +150,7 @@ struct gca_process {
 	spinlock_t work_lock;		/* working */
 	struct gca_shell *working;
 	u32 work_round;
+	u32 summons;
 	wait_queue_head_t work_wq;
 	wait_queue_head_t turn_wq;
 	atomic_t hurries;

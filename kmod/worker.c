@@ -47,6 +47,7 @@
 #include "glue.h"
 
 #define GCA_OVERRUN		(2 * GCA_SLICE_NS)	/* of a slice that lost its processor */
+#define GCA_WAIT_AWAKE		(200ULL * NSEC_PER_USEC)
 #define GCA_NAP_MIN		(100ULL * NSEC_PER_USEC)
 #define GCA_NAP_MAX		(6400ULL * NSEC_PER_USEC)
 #define GCA_SLICE_NS		(500ULL * NSEC_PER_USEC)
@@ -273,6 +274,51 @@ static void gca_worker_pause(struct gca_worker_thread *w, u32 round, int hurries
 		atomic64_inc(&p->idle_kicks);
 }
 
+enum gca_summons { GCA_NOBODY, GCA_SUMMONED, GCA_CAME };
+
+static bool gca_summoned(struct gca_process *p)
+{
+	return READ_ONCE(p->summons) == GCA_SUMMONED;
+}
+
+/*
+ * It has been summoned: it waits for the work awake, for as long as a stop takes to begin, unless
+ * somebody else wants the processor.
+ */
+static void gca_worker_come(struct gca_process *p)
+{
+	u64 until = gca_port_now() + GCA_WAIT_AWAKE;
+
+	if (cmpxchg(&p->summons, GCA_SUMMONED, GCA_CAME) != GCA_SUMMONED)
+		return;
+	wake_up(&p->coord_wq);
+	while (!READ_ONCE(p->working) && READ_ONCE(p->summons) == GCA_CAME && !need_resched() &&
+	       gca_port_now() < until)
+		cpu_relax();
+}
+
+/*
+ * gca_port_crew_ready() - see core/port.h; by the coordinator, in a cycle: none of them leaves
+ *
+ * One that gets no processor is not waited for: then the stop will.  Where there is but one
+ * processor to wait awake would only be in the way.
+ */
+void gca_port_crew_ready(struct gca_arena *a)
+{
+	struct gca_process *p = gca_shell_of(a)->process;
+	unsigned int i;
+
+	for (i = 0; i < GCA_WORKERS_MAX && !p->worker[i]; i++)
+		;
+	if (i == GCA_WORKERS_MAX || READ_ONCE(a->processors) < 2)
+		return;
+	WRITE_ONCE(p->summons, GCA_SUMMONED);
+	/* Not by work_wq, which would wake all.  A barrier; pairs with that of its wait */
+	wake_up_process(p->worker[i]->task);
+	wait_event_idle_timeout(p->coord_wq, !gca_summoned(p), 1);
+	cmpxchg(&p->summons, GCA_SUMMONED, GCA_NOBODY);
+}
+
 /* Is there a reason to leave at once?  Not in a cycle: it counts on each of them. */
 static bool gca_worker_unwanted(struct gca_process *p)
 {
@@ -327,9 +373,11 @@ static int gca_work(void *data)
 	current->flags &= ~PF_NOFREEZE;
 	while (!kthread_should_stop()) {
 		wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
-						 gca_work_wanted(p) || gca_worker_unwanted(p),
-						 GCA_IDLE_LOOK);
+						 gca_work_wanted(p) || gca_worker_unwanted(p) ||
+						 gca_summoned(p), GCA_IDLE_LOOK);
 		cond_resched();
+		if (gca_summoned(p))
+			gca_worker_come(p);
 		round = READ_ONCE(p->work_round);
 		s = gca_work_arena(p);
 		if (!s) {

@@ -168,6 +168,8 @@ static int cycle_begin(struct gca_arena *a, const struct gca_order *o)
 
 	for (tries = 0; tries < BEGIN_TRIES; tries++) {
 		err = cycle_prepare(a, o);
+		if (!err && !o->lent)
+			gca_port_crew_ready(a);
 		if (!err)
 			err = gca_stop_world(a, o);
 		if (err)

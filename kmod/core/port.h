@@ -300,6 +300,15 @@ int gca_port_crew_get(struct gca_arena *a);
 void gca_port_crew_put(struct gca_arena *a);
 
 /**
+ * gca_port_crew_ready() - the stop that begins now has work for the crew in it
+ * @a: arena
+ *
+ * Within a step.  So that the owner's threads are not stopped for the time in which a worker wakes
+ * up, it may wait for one; not for long.
+ */
+void gca_port_crew_ready(struct gca_arena *a);
+
+/**
  * gca_port_step_begin() - a step of a cycle begins: nobody else's can
  * @a: arena
  *

@@ -330,6 +330,10 @@ void gca_port_crew_put(struct gca_arena *a)
 {
 }
 
+void gca_port_crew_ready(struct gca_arena *a)
+{
+}
+
 int gca_port_step_begin(struct gca_arena *a)
 {
 	return 0;

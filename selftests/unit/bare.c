@@ -115,6 +115,10 @@ WEAK void gca_port_crew_put(struct gca_arena *a)
 {
 }
 
+WEAK void gca_port_crew_ready(struct gca_arena *a)
+{
+}
+
 WEAK int gca_port_step_begin(struct gca_arena *a)
 {
 	return 0;

@@ -28,7 +28,7 @@ static struct scene {
 	struct world *w;
 	bool stopped;
 	s64 unswept;
-	u32 runs, stops, crews, refreshed, held, compared, steps, alone;
+	u32 runs, stops, crews, ready, refreshed, held, compared, steps, alone;
 } scene;
 
 void gca_port_alone(struct gca_arena *a, bool begins)
@@ -58,6 +58,15 @@ int gca_port_crew_get(struct gca_arena *a)
 {
 	assert_false(scene.stopped);
 	return ++scene.crews == scene.no_crew ? -ENODEV : 0;
+}
+
+/* Just before the stop in which roots are scanned, which is the first. */
+void gca_port_crew_ready(struct gca_arena *a)
+{
+	assert_false(scene.stopped);
+	assert_int_equal(scene.steps % 2, 1);
+	assert_int_equal(a->phase, GCARENA_PHASE_OFF);
+	scene.ready++;
 }
 
 int gca_port_step_begin(struct gca_arena *a)
@@ -122,6 +131,7 @@ static int cycle(struct world *w)
 	scene.runs = 0;
 	scene.stops = 0;
 	scene.crews = 0;
+	scene.ready = 0;
 	scene.refreshed = 0;
 	scene.held = 0;
 	scene.compared = 0;
@@ -180,6 +190,7 @@ static void test_between_stops(void **state)
 		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
 		assert_int_equal(w->a.void_reason, 0);
 		assert_int_equal(scene.stops, round % 2 ? 1 : 2);
+		assert_int_equal(scene.ready, 1);
 		assert_int_equal(scene.runs > 0, round % 2 == 0);
 		for (i = 0; i < 40; i++)
 			assert_true(world_holds(w, node[i]));
@@ -593,7 +604,9 @@ static void test_no_crew(void **state)
 			assert_true(gca_cycle_wanted(&w->a));
 		/* A thread of the owner's takes over, and has its own after it. */
 		scene.no_crew = 0;
+		scene.ready = 0;
 		assert_int_equal(gca_collect(&w->a, &lent), 0);
+		assert_int_equal(scene.ready, 0);
 		assert_int_equal(w->a.phase, GCARENA_PHASE_OFF);
 		assert_false(gca_cycle_wanted(&w->a));
 		assert_int_equal(world_held(w), 40);
