@@ -107,10 +107,11 @@ struct gca_offer {
  * @alone_since: of that, when it began to do something by itself; its own
  * @rest_until: it begins no cycle before that no heap needs; see gca_port_alone()
  * @timed: when it last began a cycle whose time had come, in jiffies; its own
- * @worker: those that mark, by number; under crew_mutex
+ * @worker: those that mark, by number; written under crew_mutex, and in a cycle by the coordinator
+ *	alone, who reads it without
  * @nr_workers: how many
  * @in_cycle: they are needed; written under crew_mutex or by the coordinator
- * @work_lock: protects @working
+ * @work_lock: protects @working, which is also read without, as is
  * @working: the arena whose work the workers do, or NULL
  * @work_round: grows when they are given work
  * @summons: enum gca_summons, to one of them: there is going to be some.  Set by the coordinator,

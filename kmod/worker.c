@@ -9,7 +9,8 @@
  *
  * A worker works in slices of its own running time.  It borrows the owner's mm for
  * the slice (mm_users), so that an exiting owner waits for a slice at most; it reads
- * with page faults disabled and waits for nobody.
+ * with page faults disabled and waits for nobody.  One is called before a stop, and waits for it
+ * awake: gca_port_crew_ready().
  *
  * Whether it may, and in which mode, it asks the core each time (core/modes.c).  In mode
  * idle it is SCHED_IDLE, and goes to sleep when somebody else wants its processor, until
@@ -47,7 +48,7 @@
 #include "glue.h"
 
 #define GCA_OVERRUN		(2 * GCA_SLICE_NS)	/* of a slice that lost its processor */
-#define GCA_WAIT_AWAKE		(200ULL * NSEC_PER_USEC)
+#define GCA_WAIT_AWAKE		(200ULL * NSEC_PER_USEC)	/* most stops begin sooner */
 #define GCA_NAP_MIN		(100ULL * NSEC_PER_USEC)
 #define GCA_NAP_MAX		(6400ULL * NSEC_PER_USEC)
 #define GCA_SLICE_NS		(500ULL * NSEC_PER_USEC)
@@ -281,27 +282,37 @@ static bool gca_summoned(struct gca_process *p)
 	return READ_ONCE(p->summons) == GCA_SUMMONED;
 }
 
-/*
- * It has been summoned: it waits for the work awake, for as long as a stop takes to begin, unless
- * somebody else wants the processor.
- */
-static void gca_worker_come(struct gca_process *p)
+/* Does the coordinator wait for the processor of the caller, who waits for it? */
+static bool gca_in_its_way(struct gca_process *p)
 {
-	u64 until = gca_port_now() + GCA_WAIT_AWAKE;
+	struct task_struct *t = READ_ONCE(p->coordinator);
 
-	if (cmpxchg(&p->summons, GCA_SUMMONED, GCA_CAME) != GCA_SUMMONED)
-		return;
+	return READ_ONCE(t->on_rq) && task_cpu(t) == raw_smp_processor_id();
+}
+
+/*
+ * If it has been summoned it waits for the work awake, unless it is to give its processor away.
+ * Return: it has been summoned
+ */
+static bool gca_worker_come(struct gca_process *p)
+{
+	u64 until;
+
+	if (!gca_summoned(p) || cmpxchg(&p->summons, GCA_SUMMONED, GCA_CAME) != GCA_SUMMONED)
+		return false;
 	wake_up(&p->coord_wq);
+	until = gca_port_now() + GCA_WAIT_AWAKE;
 	while (!READ_ONCE(p->working) && READ_ONCE(p->summons) == GCA_CAME && !need_resched() &&
-	       gca_port_now() < until)
+	       !gca_in_its_way(p) && gca_port_now() < until)
 		cpu_relax();
+	return true;
 }
 
 /*
  * gca_port_crew_ready() - see core/port.h; by the coordinator, in a cycle: none of them leaves
  *
- * One that gets no processor is not waited for: then the stop will.  Where there is but one
- * processor to wait awake would only be in the way.
+ * One that gets no processor within a tick is not waited for: then the stop will.  Where the owner
+ * has less than two processors to wait awake would only be in the way.
  */
 void gca_port_crew_ready(struct gca_arena *a)
 {
@@ -310,7 +321,7 @@ void gca_port_crew_ready(struct gca_arena *a)
 
 	for (i = 0; i < GCA_WORKERS_MAX && !p->worker[i]; i++)
 		;
-	if (i == GCA_WORKERS_MAX || READ_ONCE(a->processors) < 2)
+	if (i == GCA_WORKERS_MAX || gca_cpus_milli(a) < 2000)
 		return;
 	WRITE_ONCE(p->summons, GCA_SUMMONED);
 	/* Not by work_wq, which would wake all.  A barrier; pairs with that of its wait */
@@ -364,6 +375,7 @@ static int gca_work(void *data)
 	unsigned int idle = 0;
 	struct gca_shell *s;
 	int did, hurries;
+	bool came;
 	u32 round;
 
 	/*
@@ -376,10 +388,11 @@ static int gca_work(void *data)
 						 gca_work_wanted(p) || gca_worker_unwanted(p) ||
 						 gca_summoned(p), GCA_IDLE_LOOK);
 		cond_resched();
-		if (gca_summoned(p))
-			gca_worker_come(p);
+		came = gca_worker_come(p);
 		round = READ_ONCE(p->work_round);
 		s = gca_work_arena(p);
+		if (!s && came)
+			continue;
 		if (!s) {
 			if ((++idle >= GCA_IDLE_EXIT || gca_worker_unwanted(p)) &&
 			    gca_worker_leave(w))
@@ -395,7 +408,8 @@ static int gca_work(void *data)
 		/* Another has taken it: no reason to ask again at once, for the same. */
 		else if (!did)
 			wait_event_interruptible_timeout(p->work_wq, kthread_should_stop() ||
-							 READ_ONCE(p->work_round) != round, 1);
+							 READ_ONCE(p->work_round) != round ||
+							 gca_summoned(p), 1);
 	}
 	return 0;
 }
@@ -448,7 +462,7 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 
 	gca_crew_raise(p, true);
 	spin_lock(&p->work_lock);
-	p->working = s;
+	WRITE_ONCE(p->working, s);
 	WRITE_ONCE(p->work_round, p->work_round + 1);
 	spin_unlock(&p->work_lock);
 	wake_up_all(&p->work_wq);

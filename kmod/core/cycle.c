@@ -138,7 +138,8 @@ static bool checks(struct gca_arena *a, const struct gca_order *o)
 
 #define SWEEP_ALONE	256	/* spans that the conductor sweeps by itself */
 
-static int cycle_prepare(struct gca_arena *a, const struct gca_order *o)
+/* @fresh: the first try */
+static int cycle_prepare(struct gca_arena *a, const struct gca_order *o, bool fresh)
 {
 	bool much = atomic64_read(&a->unswept) > SWEEP_ALONE && !o->lent;
 	int err;
@@ -152,6 +153,9 @@ static int cycle_prepare(struct gca_arena *a, const struct gca_order *o)
 		err = cycle_clear(a, o->lent);
 	if (err)
 		return err;
+	/* Before the roots: what comes in after these makes the stop a vain one. */
+	if (fresh && !o->lent)
+		gca_port_crew_ready(a);
 	err = gca_roots_prepare(a);
 	if (!err && checks(a, o))
 		err = gca_check_prepare(a);
@@ -167,9 +171,7 @@ static int cycle_begin(struct gca_arena *a, const struct gca_order *o)
 	int err;
 
 	for (tries = 0; tries < BEGIN_TRIES; tries++) {
-		err = cycle_prepare(a, o);
-		if (!err && !o->lent)
-			gca_port_crew_ready(a);
+		err = cycle_prepare(a, o, !tries);
 		if (!err)
 			err = gca_stop_world(a, o);
 		if (err)

@@ -300,7 +300,7 @@ int gca_port_crew_get(struct gca_arena *a);
 void gca_port_crew_put(struct gca_arena *a);
 
 /**
- * gca_port_crew_ready() - the stop that begins now has work for the crew in it
+ * gca_port_crew_ready() - a stop is about to begin that may have work for the crew in it
  * @a: arena
  *
  * Within a step.  So that the owner's threads are not stopped for the time in which a worker wakes

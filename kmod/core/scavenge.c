@@ -199,7 +199,10 @@ void gca_scavenge_done(struct gca_arena *a, const struct gcarena_run *runs, u32 
  */
 u32 gca_lent_take(struct gca_arena *a, struct gca_lent *l, u32 room, bool patient)
 {
-	if (!l->n && room)
+	/* It asks for none: what it has been given stays given. */
+	if (!room)
+		return 0;
+	if (!l->n)
 		l->n = gca_scavenge_take(a, l->run, room, patient);
 	l->given = min(l->n, room);
 	return l->given;

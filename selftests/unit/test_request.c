@@ -267,7 +267,9 @@ static void test_lent(void **state)
 	/* Not all of the reply. */
 	assert_int_equal(gca_lent_done(&w->a, l, 3), -EINVAL);
 	assert_int_equal(gca_lent_done(&w->a, l, 5), -EINVAL);
-	/* The reply was lost, and the next has less room. */
+	/* Asking for none changes nothing; nor does a reply that was lost: the next has less room. */
+	assert_int_equal(gca_lent_take(&w->a, l, 0, false), 0);
+	assert_int_equal(l->given, 4);
 	assert_int_equal(gca_lent_done(&w->a, l, 0), 0);
 	left = w->a.heap.returning;
 	assert_int_equal(gca_lent_take(&w->a, l, 3, false), 3);
