@@ -310,7 +310,7 @@ static inline void gca_spin_init(gca_spin_t *lock)
 	pthread_mutexattr_t attr;
 
 	pthread_mutexattr_init(&attr);
-#ifdef PTHREAD_MUTEX_ADAPTIVE_NP
+#ifdef __GLIBC__	/* the type is an enumerator, not a macro */
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
 #endif
 	pthread_mutex_init(lock, &attr);
