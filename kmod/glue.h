@@ -116,6 +116,7 @@ struct gca_offer {
  * @work_round: grows when they are given work
  * @summons: enum gca_summons, to one of them: there is going to be some.  Set by the coordinator,
  *	answered by cmpxchg
+ * @awake_until: so long it waits for that, awake
  * @work_wq: they sleep here
  * @turn_wq: those who are not to mark just now do so here
  * @hurries: grows when they are to ask again
@@ -152,6 +153,7 @@ struct gca_process {
 	struct gca_shell *working;
 	u32 work_round;
 	u32 summons;
+	u64 awake_until;
 	wait_queue_head_t work_wq;
 	wait_queue_head_t turn_wq;
 	atomic_t hurries;

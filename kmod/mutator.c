@@ -185,12 +185,7 @@ static struct gca_thread *gca_thread_new(struct gca_shell *s, const struct gcare
 	gca_hold_init(t);
 	t->counted = arg->flags & GCARENA_ATTACH_COUNTER || !gca_has_rseq(current);
 	t->core.port = t;
-	t->core.stack_lo = arg->stack_lo;
-	t->core.stack_hi = arg->stack_hi;
-	t->core.altstack_lo = arg->altstack_lo;
-	t->core.altstack_hi = arg->altstack_hi;
-	t->core.tls_lo = arg->tls_lo;
-	t->core.tls_hi = arg->tls_hi;
+	gca_mutator_bounds(&t->core, arg);
 	return t;
 err:
 	gca_thread_free(t);

@@ -82,9 +82,9 @@ int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 	return fatal_signal_pending(current) ? -EINTR : -EFAULT;
 }
 
-int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
+int gca_port_sift(struct gca_arena *a, u64 *dst, u64 src, unsigned int n, u64 base, u64 size)
 {
-	return copy_from_user_nofault(dst, u64_to_user_ptr(src), bytes);
+	return gca_sift_user(dst, src, n, base, size);
 }
 
 /*

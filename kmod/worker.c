@@ -48,7 +48,10 @@
 #include "glue.h"
 
 #define GCA_OVERRUN		(2 * GCA_SLICE_NS)	/* of a slice that lost its processor */
-#define GCA_WAIT_AWAKE		(200ULL * NSEC_PER_USEC)	/* most stops begin sooner */
+#define GCA_WAIT_AWAKE		(200ULL * NSEC_PER_USEC)	/* most stops begin sooner, */
+#define GCA_WAIT_THREAD		(2ULL * NSEC_PER_USEC)		/* with as much a thread */
+#define GCA_WAIT_MOST		(1ULL * NSEC_PER_MSEC)
+#define GCA_ROOTS_AWAKE		(100ULL * NSEC_PER_USEC)	/* most roots are scanned sooner */
 #define GCA_NAP_MIN		(100ULL * NSEC_PER_USEC)
 #define GCA_NAP_MAX		(6400ULL * NSEC_PER_USEC)
 #define GCA_SLICE_NS		(500ULL * NSEC_PER_USEC)
@@ -275,6 +278,7 @@ static void gca_worker_pause(struct gca_worker_thread *w, u32 round, int hurries
 		atomic64_inc(&p->idle_kicks);
 }
 
+/* From GCA_CAME on: a worker has come, on processor summons - GCA_CAME. */
 enum gca_summons { GCA_NOBODY, GCA_SUMMONED, GCA_CAME };
 
 static bool gca_summoned(struct gca_process *p)
@@ -296,14 +300,13 @@ static bool gca_in_its_way(struct gca_process *p)
  */
 static bool gca_worker_come(struct gca_process *p)
 {
-	u64 until;
+	u32 came = GCA_CAME + raw_smp_processor_id();
 
-	if (!gca_summoned(p) || cmpxchg(&p->summons, GCA_SUMMONED, GCA_CAME) != GCA_SUMMONED)
+	if (!gca_summoned(p) || cmpxchg(&p->summons, GCA_SUMMONED, came) != GCA_SUMMONED)
 		return false;
 	wake_up(&p->coord_wq);
-	until = gca_port_now() + GCA_WAIT_AWAKE;
-	while (!READ_ONCE(p->working) && READ_ONCE(p->summons) == GCA_CAME && !need_resched() &&
-	       !gca_in_its_way(p) && gca_port_now() < until)
+	while (!READ_ONCE(p->working) && READ_ONCE(p->summons) == came && !need_resched() &&
+	       !gca_in_its_way(p) && gca_port_now() < READ_ONCE(p->awake_until))
 		cpu_relax();
 	return true;
 }
@@ -323,6 +326,8 @@ void gca_port_crew_ready(struct gca_arena *a)
 		;
 	if (i == GCA_WORKERS_MAX || gca_cpus_milli(a) < 2000)
 		return;
+	WRITE_ONCE(p->awake_until, gca_port_now() +
+		   min(GCA_WAIT_AWAKE + GCA_WAIT_THREAD * READ_ONCE(a->nr_mutators), GCA_WAIT_MOST));
 	WRITE_ONCE(p->summons, GCA_SUMMONED);
 	/* Not by work_wq, which would wake all.  A barrier; pairs with that of its wait */
 	wake_up_process(p->worker[i]->task);
@@ -449,6 +454,23 @@ static bool gca_called_away(struct gca_arena *a, struct gca_process *p)
 }
 
 /*
+ * A stop has begun, a worker has been summoned for it, and is at work on another processor: to
+ * sleep, and be woken when the roots have been scanned, would take as long again.  This time
+ * is charged to nobody, hence the bound, and once a cycle.
+ */
+static void gca_roots_awake(struct gca_process *p, struct gca_arena *a)
+{
+	u32 came = xchg(&p->summons, GCA_NOBODY);
+	u64 until;
+
+	if (came < GCA_CAME || came - GCA_CAME == raw_smp_processor_id())
+		return;
+	until = gca_port_now() + GCA_ROOTS_AWAKE;
+	while (!gca_work_idle(a) && !need_resched() && gca_port_now() < until)
+		cpu_relax();
+}
+
+/*
  * gca_port_run_workers() - see core/port.h; by the coordinator
  *
  * Woken by gca_port_idle(); it also looks up now and then, because its workers may be
@@ -467,6 +489,7 @@ void gca_port_run_workers(struct gca_arena *a, u64 until)
 	spin_unlock(&p->work_lock);
 	wake_up_all(&p->work_wq);
 	wake_up_all(&p->turn_wq);
+	gca_roots_awake(p, a);
 	for (;;) {
 		wait_event_idle_timeout(p->coord_wq, gca_work_idle(a) ||
 					READ_ONCE(a->void_reason) || gca_shell_dying(s) ||

@@ -839,6 +839,7 @@ void gca_gate_open(struct gca_arena *a);
 /* mutator.c */
 int gca_mutator_init(struct gca_mutator *m, struct gca_arena *a, u32 nr_slots,
 		     struct gcarena_mutator *shared);
+void gca_mutator_bounds(struct gca_mutator *m, const struct gcarena_attach *arg);
 int gca_mutator_attach(struct gca_mutator *m);
 int gca_mutator_detach(struct gca_mutator *m);
 int gca_mutator_leave(struct gca_mutator *m);

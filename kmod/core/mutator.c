@@ -130,6 +130,17 @@ int gca_mutator_init(struct gca_mutator *m, struct gca_arena *a, u32 nr_slots,
 	return 0;
 }
 
+/** gca_mutator_bounds() - after init: where its thread's roots are, as that says; checked */
+void gca_mutator_bounds(struct gca_mutator *m, const struct gcarena_attach *arg)
+{
+	m->stack_lo = arg->stack_lo;
+	m->stack_hi = arg->stack_hi;
+	m->altstack_lo = arg->altstack_lo;
+	m->altstack_hi = arg->altstack_hi;
+	m->tls_lo = arg->tls_lo;
+	m->tls_hi = arg->tls_hi;
+}
+
 /** gca_mutator_attach() - from here on stops hold this thread.  Return: as gca_op_begin() */
 int gca_mutator_attach(struct gca_mutator *m)
 {

@@ -125,16 +125,19 @@ u64 gca_port_now(void);
 int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes);
 
 /**
- * gca_port_copy_nofault() - read the owner's memory without faulting
+ * gca_port_sift() - read the owner's memory without faulting, for words of a range
  * @a: arena
- * @dst: in the core's memory
- * @src: any address
- * @bytes: in one hardware page
+ * @dst: room for @n words
+ * @src: any address, aligned
+ * @n: how many words to read, in one hardware page
+ * @base: keep those of [@base, @base + @size], the end included
+ * @size: see @base
  *
- * For roots, which may lie anywhere; heap objects are read by GCA_UREAD.  May
- * be called in an operation and by a worker.  Return: 0 or -EFAULT.
+ * For roots, which may lie anywhere, and in which next to nothing is an address of the
+ * heap's; heap objects are read by GCA_UREAD.  May be called in an operation and by a
+ * worker.  Return: how many words were kept, in their order, or -EFAULT.
  */
-int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes);
+int gca_port_sift(struct gca_arena *a, u64 *dst, u64 src, unsigned int n, u64 base, u64 size);
 
 /**
  * gca_port_unreadable() - judge an address that gca_port_copy() could not read

@@ -272,17 +272,21 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind)
 	enum gca_scan what = kind == GCARENA_ROOT_STACK ? GCA_SCAN_STACK : GCA_SCAN_RANGE;
 	u64 buf[GCA_BLOCK_WORDS], pos = start, end = start + len, n;
 	struct gca_arena *a = w->arena;
-	int err;
+	int err, kept;
 
 	while (pos < end) {
 		n = min_t(u64, min_t(u64, end - pos, sizeof(buf)), 4096 - pos % 4096);
-		err = gca_port_copy_nofault(a, buf, pos, n);
-		if (err && !w->faulting)
+		err = 0;
+		kept = gca_port_sift(a, buf, pos, n / 8, a->base, a->size);
+		if (kept < 0 && !w->faulting)
 			return 1;
-		if (err)
+		if (kept < 0) {
 			err = gca_port_copy(a, buf, pos, n);
+			kept = n / 8;
+		}
 		if (!err) {
-			grey_range(w, buf, n / 8, kind);
+			if (kept)
+				grey_range(w, buf, kept, kind);
 			w->scanned[what] += n;
 			pos += n;
 		} else {
@@ -418,13 +422,12 @@ static u32 range_of_job(const struct gca_roots *r, u32 j)
 static int stack_low(struct gca_worker *w, const struct gcarena_range *r, u64 *lo)
 {
 	u64 at = r->start + r->len - sizeof(u64), sp = 0;
-	int err;
 
-	err = gca_port_copy_nofault(w->arena, &sp, at, sizeof(sp));
-	if (err && !w->faulting)
-		return 1;
-	if (err)
+	if (gca_port_sift(w->arena, &sp, at, 1, 0, U64_MAX) < 0) {
+		if (!w->faulting)
+			return 1;
 		gca_port_copy(w->arena, &sp, at, sizeof(sp));
+	}
 	*lo = gca_stack_low(r->start, r->start + r->len, sp);
 	return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * test_window.c: the kernel's own reads of the heap, GCA_UREAD of
- * kmod/port_impl.h, on memory of the process that loads the module.
+ * test_window.c: the kernel's own reads of the heap and of roots, GCA_UREAD and
+ * gca_sift_user() of kmod/port_impl.h, on memory of the process that loads the module.
  *
  * KUnit runs a test in a kernel thread; it borrows the process's memory.
  */
@@ -163,6 +163,52 @@ static void test_range(struct kunit *test)
 	arena->size = BYTES;
 }
 
+/* Roots: only words of the range are kept, its end among them, in their order. */
+static void test_sift(struct kunit *test)
+{
+	static const u64 word[] = { 0, 99, 100, 7, 150, 200, 201, ~0ULL, 101 };
+	static const u64 kept[] = { 100, 150, 200, 101 };
+	u64 at = arena->base + PAGE_SIZE - sizeof(word), got[ARRAY_SIZE(word)] = {};
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(word); i++)
+		put_word(test, at + 8 * i, word[i]);
+	KUNIT_ASSERT_EQ(test, gca_sift_user(got, at, ARRAY_SIZE(word), 100, 100),
+			(int)ARRAY_SIZE(kept));
+	check_closed(test);
+	for (i = 0; i < ARRAY_SIZE(kept); i++)
+		KUNIT_EXPECT_EQ(test, got[i], kept[i]);
+	KUNIT_EXPECT_EQ(test, got[i], 0ULL);
+	/* All of them; and no more than were asked for. */
+	KUNIT_EXPECT_EQ(test, gca_sift_user(got, at, ARRAY_SIZE(word) - 1, 0, ~0ULL),
+			(int)ARRAY_SIZE(word) - 1);
+	KUNIT_EXPECT_EQ(test, got[ARRAY_SIZE(word) - 2], ~0ULL);
+	KUNIT_EXPECT_EQ(test, got[ARRAY_SIZE(word) - 1], 0ULL);
+}
+
+/* What is not there, or not the user's, is said; and nothing is brought in by looking. */
+static void test_sift_fault(struct kunit *test)
+{
+	static const u64 bad[] = { PAGE_OFFSET, VMALLOC_START, TASK_SIZE_MAX - 8, ~0ULL - 7 };
+	unsigned long before;
+	u64 got[2];
+	u32 i;
+
+	put_word(test, arena->base, 1);
+	before = get_mm_counter(mm, MM_ANONPAGES);
+	KUNIT_EXPECT_EQ(test, gca_sift_user(got, arena->base + PAGE_SIZE, 2, 0, ~0ULL), -EFAULT);
+	check_closed(test);
+	KUNIT_EXPECT_EQ(test, get_mm_counter(mm, MM_ANONPAGES), before);
+	KUNIT_ASSERT_EQ(test, vm_munmap(arena->base, PAGE_SIZE), 0);
+	KUNIT_EXPECT_EQ(test, gca_sift_user(got, arena->base, 2, 0, ~0ULL), -EFAULT);
+	check_closed(test);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, gca_sift_user(got, bad[i], 2, 0, ~0ULL), -EFAULT,
+				    "%#llx", bad[i]);
+		check_closed(test);
+	}
+}
+
 /* Interrupts and preemption come and go while a window is open. */
 static void test_preempted(struct kunit *test)
 {
@@ -245,6 +291,8 @@ static struct kunit_case window_cases[] = {
 	KUNIT_CASE(test_miss_fresh),
 	KUNIT_CASE(test_miss_unmapped),
 	KUNIT_CASE(test_range),
+	KUNIT_CASE(test_sift),
+	KUNIT_CASE(test_sift_fault),
 	KUNIT_CASE(test_preempted),
 	KUNIT_CASE(test_set_bits),
 	KUNIT_CASE(test_lockdep),

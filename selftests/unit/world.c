@@ -30,12 +30,20 @@ int gca_port_copy(struct gca_arena *a, void *dst, u64 src, size_t bytes)
 	return 0;
 }
 
-int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
+int gca_port_sift(struct gca_arena *a, u64 *dst, u64 src, unsigned int n, u64 base, u64 size)
 {
+	unsigned int i;
+	int kept = 0;
+
 	if (world_hooks.miss_roots)
 		return -EFAULT;
 	__atomic_fetch_sub(&world_hooks.copies, 1, __ATOMIC_RELAXED);
-	return gca_port_copy(a, dst, src, bytes);
+	if (gca_port_copy(a, dst, src, n * sizeof(*dst)))
+		return -EFAULT;
+	for (i = 0; i < n; i++)
+		if (dst[i] - base <= size)
+			dst[kept++] = dst[i];
+	return kept;
 }
 
 int gca_port_unreadable(struct gca_arena *a, u64 addr)

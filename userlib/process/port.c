@@ -248,30 +248,44 @@ GCA_WEAK void gca_port_wake(u32 *word)
  * even while it is read.  Some pages a system call, for those who read whole ranges: what
  * has been read since the last stop is no older than the snapshot.
  */
-GCA_WEAK int gca_port_copy_nofault(struct gca_arena *a, void *dst, u64 src, size_t bytes)
+static int read_page(struct gca_arena *a, struct gca_page *page, u64 start)
 {
 	struct gca_process *p = a->port;
-	struct gca_page *page = gca_my_page;
-	u64 start = src & ~4095ULL;
-	int err = 0;
 
-	if (!p || !page)
-		return copy(a, dst, src, bytes);
-	if (page->stop != p->nr_stops || start - page->start >= page->n) {
-		page->stop = p->nr_stops;
-		page->start = start;
-		page->n = sizeof(page->word);
-		if (copy(a, page->word, start, page->n)) {
-			page->n = 4096;
-			err = copy(a, page->word, start, page->n);
-		}
-		if (err) {
-			page->n = 0;
-			return err;
-		}
+	if (page->stop == p->nr_stops && start - page->start < page->n)
+		return 0;
+	page->stop = p->nr_stops;
+	page->start = start;
+	page->n = sizeof(page->word);
+	if (!copy(a, page->word, start, page->n))
+		return 0;
+	page->n = 4096;
+	if (!copy(a, page->word, start, page->n))
+		return 0;
+	page->n = 0;
+	return -EFAULT;
+}
+
+GCA_WEAK int gca_port_sift(struct gca_arena *a, u64 *dst, u64 src, unsigned int n, u64 base,
+			   u64 size)
+{
+	struct gca_page *page = gca_my_page;
+	const u64 *from = dst;
+	int err, kept = 0;
+	unsigned int i;
+
+	if (a->port && page) {
+		err = read_page(a, page, src & ~4095ULL);
+		from = page->word + (src - page->start) / 8;
+	} else {
+		err = copy(a, dst, src, n * sizeof(*dst));
 	}
-	memcpy(dst, page->word + (src - page->start) / 8, bytes);
-	return 0;
+	if (err)
+		return err;
+	for (i = 0; i < n; i++)
+		if (unlikely(from[i] - base <= size))
+			dst[kept++] = from[i];
+	return kept;
 }
 
 /* What process_vm_readv() cannot read is not mapped readable: a leaf. */

@@ -294,12 +294,7 @@ int gca_member_attach(struct gca_process *p, struct gcarena_attach *req,
 	atomic_set(&m->refs, 1);
 	err = gca_mutator_init(&m->core, &p->arena, nr, *area);
 	if (!err) {
-		m->core.stack_lo = req->stack_lo;
-		m->core.stack_hi = req->stack_hi;
-		m->core.altstack_lo = req->altstack_lo;
-		m->core.altstack_hi = req->altstack_hi;
-		m->core.tls_lo = req->tls_lo;
-		m->core.tls_hi = req->tls_hi;
+		gca_mutator_bounds(&m->core, req);
 		pthread_mutex_lock(&p->lock);
 		m->core.id = ++p->next_id;
 		pthread_mutex_unlock(&p->lock);
