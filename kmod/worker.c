@@ -321,13 +321,14 @@ void gca_port_crew_ready(struct gca_arena *a)
 {
 	struct gca_process *p = gca_shell_of(a)->process;
 	unsigned int i;
+	u64 wait;
 
 	for (i = 0; i < GCA_WORKERS_MAX && !p->worker[i]; i++)
 		;
 	if (i == GCA_WORKERS_MAX || gca_cpus_milli(a) < 2000)
 		return;
-	WRITE_ONCE(p->awake_until, gca_port_now() +
-		   min(GCA_WAIT_AWAKE + GCA_WAIT_THREAD * READ_ONCE(a->nr_mutators), GCA_WAIT_MOST));
+	wait = min(GCA_WAIT_AWAKE + GCA_WAIT_THREAD * READ_ONCE(a->nr_mutators), GCA_WAIT_MOST);
+	WRITE_ONCE(p->awake_until, gca_port_now() + wait);
 	WRITE_ONCE(p->summons, GCA_SUMMONED);
 	/* Not by work_wq, which would wake all.  A barrier; pairs with that of its wait */
 	wake_up_process(p->worker[i]->task);
