@@ -16,6 +16,7 @@
  * Takes mmap_lock for reading, to find the bounds of a stack that nobody told us
  * of.  It may not read user memory: the core does.
  */
+#include <linux/compat.h>
 #include <linux/elf.h>
 #include <linux/mm.h>
 #include <linux/ptrace.h>
@@ -40,6 +41,13 @@
 #define GCA_PT_WORDS	(sizeof(struct pt_regs) / sizeof(u64))
 
 static const struct user_regset *gca_vector;	/* NULL: general registers only */
+static u64 gca_syscall_return;			/* see gca_by_syscall() */
+
+/* What the kernel put on its stack next to the registers that it saved. */
+static u64 gca_entry(const struct pt_regs *regs)
+{
+	return READ_ONCE_NOCHECK(((const u64 *)regs)[-1]);
+}
 
 /** gca_regs_init() - find the regset of the vector registers; by insmod, a 64-bit task */
 void gca_regs_init(void)
@@ -47,6 +55,7 @@ void gca_regs_init(void)
 	const struct user_regset_view *view = task_user_regset_view(current);
 	unsigned int i;
 
+	gca_syscall_return = in_32bit_syscall() ? 0 : gca_entry(task_pt_regs(current));
 	for (i = 0; i < view->n; i++) {
 		const struct user_regset *r = &view->regsets[i];
 
@@ -69,7 +78,7 @@ size_t gca_regs_bytes(void)
 	return ALIGN(sizeof(struct pt_regs) + gca_vector_bytes(), sizeof(u64));
 }
 
-static int gca_read_general(struct gca_thread *t, u64 *to)
+static int gca_read_general(struct gca_thread *t, u64 *to, u64 *entry)
 {
 	struct task_struct *task = t->task;
 	const u64 *from;
@@ -83,6 +92,12 @@ static int gca_read_general(struct gca_thread *t, u64 *to)
 		       GCA_PT_WORDS;
 		for (i = 0; i < GCA_PT_WORDS; i++)
 			to[i] = READ_ONCE_NOCHECK(from[i]);
+		/*
+		 * After the registers: if sigreturn has changed one of them, its call is seen.
+		 * If it comes to that later, they have changed: gca_port_stack_same().
+		 */
+		smp_rmb();
+		*entry = gca_entry((const struct pt_regs *)from);
 	}
 	rcu_read_unlock();
 	/* After the words: exec changes the mm before the registers. */
@@ -120,11 +135,11 @@ static int gca_read_vector(struct task_struct *task, void *to)
 	return ret < 0 ? ret : 0;
 }
 
-static int gca_regs_read(struct gca_thread *t, void *to)
+static int gca_regs_read(struct gca_thread *t, void *to, u64 *entry)
 {
 	int ret = gca_read_vector(t->task, to + sizeof(struct pt_regs));
 
-	return ret ?: gca_read_general(t, to);
+	return ret ?: gca_read_general(t, to, entry);
 }
 
 /* Where the mapping that @addr is in begins and ends; false: there is none. */
@@ -199,6 +214,17 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
 }
 
 /*
+ * Has the thread come into the kernel by a system call?  The kernel calls the C code for all
+ * of them from one place, which is not that of any interrupt or exception, and the return
+ * address stays below the registers until the thread goes back.  Who was loaded by a
+ * 32-bit call does not know the place; where all entries share one (FRED), all are calls.
+ */
+static bool gca_by_syscall(u64 entry)
+{
+	return !gca_syscall_return || entry == gca_syscall_return;
+}
+
+/*
  * sigreturn gives a thread its general registers back first, its vector registers
  * last.  In between they are in the signal's frame only: below the stack pointer that
  * is already the old one, or on the alternate stack.  A thread that has not come to
@@ -206,12 +232,16 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
  */
 static bool gca_may_sigreturn(const struct pt_regs *regs)
 {
-	/* It sets the first when it has the others; interrupts have it, too. */
+	/* It sets the first when it has the others; interrupts have it, too: gca_by_syscall(). */
 	return (long)regs->orig_ax == -1 || regs->orig_ax == __NR_rt_sigreturn;
 }
 
-/* @late: it is on its way into the kernel or through it, and its registers may change. */
-static void gca_describe(struct gca_thread *t, const void *words, bool late, struct gca_stack *st)
+/*
+ * @late: the thread is on its way into the kernel or through it, and its registers may
+ * change; where it came in by @entry.
+ */
+static void gca_describe(struct gca_thread *t, const void *words, bool late, u64 entry,
+			 struct gca_stack *st)
 {
 	const struct gca_mutator *m = &t->core;
 	const struct pt_regs *regs = words;
@@ -219,9 +249,11 @@ static void gca_describe(struct gca_thread *t, const void *words, bool late, str
 
 	st->regs = words;
 	st->nr_regs = gca_regs_bytes() / sizeof(u64);
-	/* Building a signal's frame it changes some registers before the stack pointer. */
-	late = late && (gca_may_sigreturn(regs) ||
-			READ_ONCE(t->task->__state) == TASK_RUNNING);
+	if (late && !(gca_may_sigreturn(regs) && gca_by_syscall(entry))) {
+		/* Building a signal's frame it changes some registers before the stack pointer. */
+		late = READ_ONCE(t->task->__state) == TASK_RUNNING;
+		st->frame = regs->sp;
+	}
 	if (late)
 		below += gca_vector_bytes() + GCA_FRAME;
 	if (regs->sp >= m->stack_lo && regs->sp < m->stack_hi) {
@@ -239,15 +271,16 @@ static void gca_describe(struct gca_thread *t, const void *words, bool late, str
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
 {
 	struct gca_thread *t = m->port;
+	u64 entry = 0;
 	bool late;
 	int ret;
 
 	/* acquire: before the registers; 0: it is in the callback, and they are final */
 	late = smp_load_acquire(&t->queued);
-	ret = gca_regs_read(t, t->regs);
+	ret = gca_regs_read(t, t->regs, &entry);
 	if (ret)
 		return gca_task_ours(t->task, t->shell->mm) ? -EAGAIN : -ESRCH;
-	gca_describe(t, t->regs, late, st);
+	gca_describe(t, t->regs, late, entry, st);
 	return 0;
 }
 
@@ -256,10 +289,11 @@ int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_s
 {
 	struct gca_thread *t = m->port;
 	void *words = t->regs + 2 * gca_regs_bytes();
+	u64 entry;
 
-	if (gca_regs_read(t, words))
+	if (gca_regs_read(t, words, &entry))
 		return gca_task_ours(current, t->shell->mm) ? -EIO : -ESRCH;
-	gca_describe(t, words, false, st);
+	gca_describe(t, words, false, 0, st);
 	return 0;
 }
 
@@ -267,9 +301,10 @@ bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 {
 	struct gca_thread *t = m->port;
 	size_t bytes = gca_regs_bytes();
+	u64 entry;
 	int ret;
 
-	ret = gca_regs_read(t, t->regs + bytes);
+	ret = gca_regs_read(t, t->regs + bytes, &entry);
 	if (ret)
 		return !gca_task_ours(t->task, t->shell->mm);
 	return !memcmp(t->regs, t->regs + bytes, bytes);

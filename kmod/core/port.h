@@ -53,6 +53,9 @@ struct gca_mutator;
  * @nr_doubtful: the last of them: what a thread that is on its way through the kernel
  *	may yet come to use, or has just left.  Scanned, but what is there may be old:
  *	checkmark, which may meet it when it has got further, leaves it out
+ * @frame: not 0: they hold at most a signal's frame that is being built, in which the stack
+ *	pointer is this, and of that, what the handler's registers take the place of
+ *	(GCA_FRAME_ARGS and so on) is all there is to scan in them
  * @regs: user registers, general and vector; the port's, valid until the thread is
  *	described again
  * @nr_regs: words in @regs
@@ -64,10 +67,15 @@ struct gca_stack {
 		u64 lo, hi;
 	} area[GCA_STACK_AREAS];
 	unsigned int nr_areas, nr_doubtful;
+	u64 frame;
 	const u64 *regs;
 	unsigned int nr_regs;
 	bool unknown, cut;
 };
+
+/* In struct sigcontext of x86-64, bytes before rsp: rdi and rsi; rdx and rax; each two words. */
+#define GCA_FRAME_ARGS	56
+#define GCA_FRAME_MORE	24
 
 /** gca_stack_low() - where a stack that may be parked begins, if its owner says @sp */
 static inline u64 gca_stack_low(u64 lo, u64 hi, u64 sp)

@@ -308,15 +308,58 @@ int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind)
 	return 0;
 }
 
+/* Of a signal's frame that has its stack pointer at @at; from @lo on it may be read. */
+static int scan_frame_at(struct gca_worker *w, u64 lo, u64 at)
+{
+	int err = 0;
+
+	if (at - lo >= GCA_FRAME_ARGS)
+		err = gca_roots_scan_range(w, at - GCA_FRAME_ARGS, 16, GCARENA_ROOT_STACK);
+	if (!err && at - lo >= GCA_FRAME_MORE)
+		err = gca_roots_scan_range(w, at - GCA_FRAME_MORE, 16, GCARENA_ROOT_STACK);
+	return err;
+}
+
+/*
+ * Look in [@lo, @hi) for a frame of @sp, see struct gca_stack.  All else in it is of frames
+ * that are done with, and often enough of the thread's last one, for an interrupt of a
+ * loop finds it at the same stack pointer time and again: what that has would be kept
+ * for as long as the thread is interrupted.
+ */
+static int scan_frames(struct gca_worker *w, u64 lo, u64 hi, u64 sp)
+{
+	u64 buf[GCA_BLOCK_WORDS], pos, at, n;
+	struct gca_arena *a = w->arena;
+	int err = 0, kept;
+
+	for (pos = lo; pos < hi && !err; pos += n) {
+		n = min_t(u64, min_t(u64, hi - pos, sizeof(buf)), 4096 - pos % 4096);
+		kept = gca_port_sift(a, buf, pos, n / 8, sp, 0);
+		/* Not there, or not now: as if it were all wanted, which does what is to be done. */
+		if (kept < 0)
+			err = gca_roots_scan_range(w, pos, n, GCARENA_ROOT_STACK);
+		for (at = pos; kept > 0 && at < pos + n && !err; at += 8)
+			if (gca_port_sift(a, buf, at, 1, sp, 0) > 0)
+				err = scan_frame_at(w, lo, at);
+		if (!err && !(pos % (64 << 10)) && gca_give_up(a))
+			return -EINTR;
+	}
+	return err;
+}
+
 static int scan_stack(struct gca_worker *w, const struct gca_mutator *m,
 		      const struct gca_stack *s)
 {
+	unsigned int i, certain = s->nr_areas - s->nr_doubtful;
 	bool tls = m->tls_lo < m->tls_hi;
-	unsigned int i;
 	int err = 0;
 
 	gca_grey_conservative(w, s->regs, s->nr_regs);
 	for (i = 0; i < s->nr_areas && !err; i++) {
+		if (s->frame && i >= certain) {
+			err = scan_frames(w, s->area[i].lo, s->area[i].hi, s->frame);
+			continue;
+		}
 		err = gca_roots_scan_range(w, s->area[i].lo, s->area[i].hi - s->area[i].lo,
 					   GCARENA_ROOT_STACK);
 		/* glibc puts it at the end of a stack that it has made. */

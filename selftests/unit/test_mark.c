@@ -447,6 +447,80 @@ static void test_stack(void **state)
 	world_close(w);
 }
 
+/*
+ * Of a doubtful area with a frame in it: what a handler's registers take the place of, and
+ * only of a frame of that stack pointer.  A frame as sigcontext has it: r8 to r15, rdi, rsi,
+ * rbp, rbx, rdx, rax, rcx, rsp, rip.
+ */
+static void test_frame(void **state)
+{
+	enum { DI = 8, AX = 13, SP = 15, N = 17, LONG = 4 * 512 };
+	static const bool wanted[N] = { [8] = true, true, [12] = true, true };
+	static u64 below[LONG] __attribute__((aligned(4096)));
+	u64 regs[1] = {}, addr[N], top[2] = {}, certain;
+	/* In the first block, in two of them, and at the end of the last. */
+	static const u32 at[] = { 0, 64 - DI - 1, 64 - AX, 64 - SP, 64 - SP - 1, LONG - N };
+	struct gca_stack s = { .area = { { (u64)top, (u64)(top + 2) },
+					 { (u64)below, (u64)(below + LONG) } },
+			       .nr_areas = 2, .nr_doubtful = 1, .regs = regs, .nr_regs = 1 };
+	u32 i, k, whose;
+
+	for (k = 0; k < ARRAY_SIZE(at); k++)
+		for (whose = 0; whose < 3; whose++) {
+			struct world *w = world_open(64 * MIB, GCARENA_DEBUG_CHECKMARK, 1);
+
+			world_hooks.stack = &s;
+			for (i = 0; i < N; i++) {
+				addr[i] = world_alloc(w, 4000, GCARENA_NOSCAN, 0);
+				below[at[k] + i] = addr[i] + 8;
+			}
+			below[at[k] + SP] = (u64)top + (whose == 1 ? 8 : 0);
+			s.frame = whose == 2 ? 0 : (u64)top;
+			certain = world_alloc(w, 4000, GCARENA_NOSCAN, 0);
+			top[1] = certain + 8;
+			world_cycle(w, GCA_UNTIL_MARKED);
+			assert_true(world_marked(w, certain));
+			for (i = 0; i < N; i++)
+				if (i != SP)
+					assert_int_equal(world_marked(w, addr[i]),
+							 whose == 2 || (!whose && wanted[i]));
+			memset(below, 0, sizeof(below));
+			world_close(w);
+		}
+}
+
+/* A frame that the area begins within; and one that cannot be read at first. */
+static void test_frame_cut(void **state)
+{
+	u64 words[24], *below = words + 8, regs[1] = {}, addr, outside, sp = (u64)below;
+	struct gca_stack s = { .area = { { (u64)(below + 2), (u64)(below + 16) } },
+			       .nr_areas = 1, .nr_doubtful = 1, .regs = regs, .nr_regs = 1 };
+	struct world *w;
+	u32 i;
+
+	for (i = 0; i < 32; i++) {
+		bool missed = i >= 16;
+		u32 k;
+
+		w = world_open(64 * MIB, GCARENA_DEBUG_CHECKMARK, 1);
+		addr = world_alloc(w, 4000, GCARENA_NOSCAN, 0);
+		outside = world_alloc(w, 4000, GCARENA_NOSCAN, 0);
+		memset(words, 0, sizeof(words));
+		for (k = 0; k < 8 + 2; k++)
+			words[k] = outside;
+		below[i % 16] = sp;
+		below[2] = addr;
+		s.frame = sp;
+		world_hooks.stack = &s;
+		world_hooks.miss_roots = missed;
+		world_cycle(w, GCA_UNTIL_MARKED);
+		/* As rdi or rdx of the frame that the other word is in; missed: it is all wanted. */
+		assert_int_equal(world_marked(w, addr), missed || i == 9 || i == 5);
+		assert_false(world_marked(w, outside));
+		world_close(w);
+	}
+}
+
 /* ------------------------------------------------------------------- misses */
 
 static bool nothing_readable(u64 addr)
@@ -713,6 +787,8 @@ int main(void)
 		cmocka_unit_test(test_interior_and_end),
 		cmocka_unit_test(test_end_of_heap),
 		cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_frame),
+		cmocka_unit_test(test_frame_cut),
 		cmocka_unit_test(test_missed_reads),
 		cmocka_unit_test(test_leaves),
 		cmocka_unit_test(test_checkmark_silent),
