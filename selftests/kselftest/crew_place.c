@@ -318,6 +318,7 @@ TEST_F(machine, workers_0)
 	struct crew *s = crew_wanted();
 	pid_t pid, coordinator;
 
+	s->go = 0;
 	s->mixed = true;
 	pid = crew_new(s);
 	EXPECT_TRUE(crew_collects(s, 6));
@@ -341,6 +342,7 @@ TEST_F(machine, workers_1)
 	struct crew *s = crew_wanted();
 	pid_t pid;
 
+	s->go = 0;
 	s->mixed = true;
 	pid = crew_new(s);
 	for (int i = 0; i < 10; i++) {
