@@ -39,7 +39,7 @@
  *
  * The release is a store-release of stop_rel, read by an acquire.
  *
- * The release may come before all stacks have been captured (core/roots.c): then a
+ * The release may come before all stacks have been captured (core/rootjobs.c): then a
  * thread captures its own, gca_capture(), before it leaves the callback or one of our
  * calls.  No thread gets to user mode in another way: with task work each stop arms
  * all, and with signals who is not inside has not been held.
@@ -70,7 +70,7 @@
 /*
  * gca_capture() - let the caller go only with its stack captured
  *
- * The begin stop may have left that for later (core/roots.c).  Nothing if the caller is
+ * The begin stop may have left that for later (core/rootjobs.c).  Nothing if the caller is
  * being killed, or has become another program: then it has no stack of ours.
  */
 static void gca_capture(struct gca_thread *t)

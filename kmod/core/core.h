@@ -5,9 +5,9 @@
  * How to read the core: cycle.c is the algorithm from top to bottom, mark.c its
  * heart, drain.c what is around it.  Then span.h (how an address becomes an
  * object, and what colour it has), central.c and pageheap.c (where spans come
- * from), sweep.c, roots.c, workbuf.c, ring.c.  Nothing in kmod/core/ may include
- * anything but "port.h", <linux/gcarena.h> and its own headers, and nothing may
- * touch user memory but through GCA_UREAD and gca_port_copy().
+ * from), sweep.c, roots.c, rootjobs.c, scan.c, workbuf.c, ring.c.  Nothing in kmod/core/
+ * may include anything but "port.h", <linux/gcarena.h> and its own headers, and nothing
+ * may touch user memory but through GCA_UREAD, gca_port_sift() and gca_port_copy().
  *
  * Contexts.  An *operation* runs between gca_op_begin() and gca_op_end(): it
  * is bounded, never sleeps and never faults.  A *stop* is the time between
@@ -850,8 +850,10 @@ void gca_mutator_fini(struct gca_mutator *m);
 int gca_refill(struct gca_mutator *m, u32 span_class, u32 *count);
 int gca_large(struct gca_mutator *m, u64 bytes, u32 kind, u32 layout, u64 *addr, u32 *flags);
 
-/* roots.c */
+/* rootjobs.c */
 void gca_roots_self(struct gca_mutator *m);
+
+/* roots.c */
 const struct gcarena_range *gca_roots_stack(const struct gca_arena *a, u64 sp);
 int gca_roots_update(struct gca_arena *a, const struct gcarena_range *add, u32 nr_add,
 		     const struct gcarena_range *del, u32 nr_del);

@@ -14,7 +14,7 @@
  *        allocated is black; what existed is white.  Phase mark, barrier on.
  *     e. Capture: plain roots are scanned before any thread runs again; each
  *        stack with its registers before its own thread does: in the stop too, or,
- *        where the world is to run while marking, later, as are barriered roots (roots.c).
+ *        where the world is to run while marking, later, as are barriered roots (rootjobs.c).
  *  2. Mark, the world running.  Workers scan grey objects until none is left; threads
  *     record in their rings what they overwrite, and the conductor of the cycle greys
  *     what is in the rings when nothing else is left (Go's gcMarkDone).  A thread that

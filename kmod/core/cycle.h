@@ -6,6 +6,16 @@
 #include "core.h"
 
 /* roots.c */
+void gca_roots_put(struct gca_arena *a, struct gca_roots *r);
+
+/* scan.c */
+void gca_scan_words(struct gca_worker *w, const u64 *word, unsigned int n, u32 kind);
+int gca_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind);
+int gca_scan_stack(struct gca_worker *w, const struct gca_mutator *m, const struct gca_stack *s);
+int gca_scan_thread(struct gca_worker *w, struct gca_mutator *m);
+int gca_scan_low(struct gca_worker *w, const struct gcarena_range *r, u64 *lo);
+
+/* rootjobs.c */
 int gca_roots_prepare(struct gca_arena *a);
 int gca_roots_begin(struct gca_arena *a);
 void gca_roots_fini(struct gca_arena *a);
@@ -18,7 +28,6 @@ void gca_roots_again(struct gca_arena *a);
 void gca_roots_open(struct gca_arena *a, bool stacks, bool barriered);
 void gca_roots_later(struct gca_arena *a, bool stacks);
 bool gca_roots_missed(struct gca_worker *w);
-int gca_roots_scan_range(struct gca_worker *w, u64 start, u64 len, u32 kind);
 
 /* mutator.c */
 u32 gca_mutator_observe(struct gca_mutator *m, u32 slot);

@@ -20,7 +20,7 @@
  * signal postpones the stop (core/cycle.c), and one that sleeps in a system call
  * is woken, to sleep on, or to return EINTR where SA_RESTART does not help.
  *
- * The release may come before all stacks have been captured (core/roots.c): then the
+ * The release may come before all stacks have been captured (core/rootjobs.c): then the
  * thread captures its own before it leaves.  Or a worker does, as long as the thread is in
  * a call, where it may wait for long, even for the end of this cycle; what the worker has
  * read counts if the thread has not left the call meanwhile.  (Not under TSan: it does not bear the collector in a
