@@ -100,7 +100,7 @@ static int scan_frames(struct gca_worker *w, u64 lo, u64 hi, u64 sp)
 	for (pos = lo; pos < hi && !err; pos += n) {
 		n = min_t(u64, min_t(u64, hi - pos, sizeof(buf)), 4096 - pos % 4096);
 		kept = gca_port_sift(a, buf, pos, n / 8, sp, 0);
-		/* Not there, or not now: as if it were all wanted, which does what is to be done. */
+		/* Not there, or not now: as if all were wanted, which does what is to be done. */
 		if (kept < 0)
 			err = gca_scan_range(w, pos, n, GCARENA_ROOT_STACK);
 		for (at = pos; kept > 0 && at < pos + n && !err; at += 8)
