@@ -218,6 +218,7 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
  * of them from one place, which is not that of any interrupt or exception, and the return
  * address stays below the registers until the thread goes back.  Who was loaded by a
  * 32-bit call does not know the place; where all entries share one (FRED), all are calls.
+ * A 32-bit call of the owner's is none here: its sigreturn ends in 32-bit code.
  */
 static bool gca_by_syscall(u64 entry)
 {
@@ -232,8 +233,11 @@ static bool gca_by_syscall(u64 entry)
  */
 static bool gca_may_sigreturn(const struct pt_regs *regs)
 {
+	/* Of the caller's rax the kernel looks at the lower half. */
+	int nr = (int)regs->orig_ax;
+
 	/* It sets the first when it has the others; interrupts have it, too: gca_by_syscall(). */
-	return (long)regs->orig_ax == -1 || regs->orig_ax == __NR_rt_sigreturn;
+	return nr == -1 || nr == __NR_rt_sigreturn;
 }
 
 /*

@@ -95,17 +95,21 @@ static int scan_frames(struct gca_worker *w, u64 lo, u64 hi, u64 sp)
 {
 	u64 buf[GCA_BLOCK_WORDS], pos, at, n;
 	struct gca_arena *a = w->arena;
-	int err = 0, kept;
+	int err = 0, kept, is;
 
 	for (pos = lo; pos < hi && !err; pos += n) {
 		n = min_t(u64, min_t(u64, hi - pos, sizeof(buf)), 4096 - pos % 4096);
 		kept = gca_port_sift(a, buf, pos, n / 8, sp, 0);
-		/* Not there, or not now: as if all were wanted, which does what is to be done. */
-		if (kept < 0)
-			err = gca_scan_range(w, pos, n, GCARENA_ROOT_STACK);
-		for (at = pos; kept > 0 && at < pos + n && !err; at += 8)
-			if (gca_port_sift(a, buf, at, 1, sp, 0) > 0)
+		for (at = pos; kept > 0 && at < pos + n && !err; at += 8) {
+			is = gca_port_sift(a, buf, at, 1, sp, 0);
+			if (is > 0)
 				err = scan_frame_at(w, lo, at);
+			else if (is < 0)
+				kept = is;
+		}
+		/* There may be a frame that begins before what is not there now: all is wanted. */
+		if (kept < 0)
+			return gca_scan_range(w, lo, hi - lo, GCARENA_ROOT_STACK);
 		if (!err && !(pos % (64 << 10)) && gca_give_up(a))
 			return -EINTR;
 	}

@@ -7,7 +7,7 @@
  * which fails has changed nothing.  What holds for all of them is in uapi.c.
  */
 #define GCT_SUITE "commands"
-#include "raw.h"
+#include "stop.h"
 
 FIXTURE(arena) {
 	struct raw r;
@@ -467,6 +467,7 @@ struct server {
 	struct raw *r;
 	int ret;
 	volatile int state;
+	pid_t tid;
 };
 
 static void *server(void *arg)
@@ -474,22 +475,31 @@ static void *server(void *arg)
 	struct server *s = arg;
 	struct gcarena_run runs[4];
 
+	s->tid = stop_tid();
 	s->state = 1;
 	s->ret = serve(s->r, 0, 0, runs, 4);
 	s->state = 2;
 	return NULL;
 }
 
+/* Asleep, after it has said that it comes to SERVE: it is there. */
+static bool serves(struct server *s)
+{
+	while (s->state != 1)
+		gct_sleep_ms(1);
+	return stop_sleeps(s->tid);
+}
+
 TEST_F(arena, serve_ends)
 {
 	struct sigaction sa = { .sa_handler = alarm_handler };
-	struct server s = { &self->r, 1, 0 };
+	struct server s = { .r = &self->r, .ret = 1 };
 	pthread_t t;
 
 	sigaction(SIGUSR1, &sa, NULL);
 	/* By a signal: -EINTR, also with SA_RESTART, for what is owed may differ. */
 	ASSERT_EQ(pthread_create(&t, NULL, server, &s), 0);
-	gct_sleep_ms(100);
+	ASSERT_TRUE(serves(&s));
 	EXPECT_EQ(serve(&self->r, GCARENA_SERVE_NOWAIT, 0, NULL, 0), -EBUSY);
 	EXPECT_EQ(raw_collect(&self->r, 0, NULL), 0);
 	EXPECT_EQ(s.state, 1);
@@ -499,7 +509,7 @@ TEST_F(arena, serve_ends)
 	/* By death. */
 	s.state = 0;
 	ASSERT_EQ(pthread_create(&t, NULL, server, &s), 0);
-	gct_sleep_ms(100);
+	ASSERT_TRUE(serves(&s));
 	EXPECT_EQ(raw_destroy(&self->r), 0);
 	pthread_join(t, NULL);
 	EXPECT_EQ(s.ret, -ESRCH);

@@ -142,6 +142,21 @@ static inline bool crew_says(pid_t tid, const char *name, const char *key, const
 	return false;
 }
 
+/* Likewise, but it may be about to: 5 s (of a stock guest) long. */
+static inline bool crew_says_soon(pid_t tid, const char *name, const char *key, const char *value)
+{
+	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
+	char path[100], got[300] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", tid, name);
+	while (gct_now_ms() < end) {
+		if (group_line(path, key, got, sizeof(got)) && !strcmp(got, value))
+			return true;
+		gct_sleep_ms(1);
+	}
+	return crew_says(tid, name, key, value);
+}
+
 /* ------------------------------------------------------------------------- the owner */
 
 static inline uint64_t *crew_chain(struct raw *r, int n)

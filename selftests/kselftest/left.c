@@ -59,7 +59,8 @@ TEST(cgroup_can_be_removed)
 
 	if (mkdir(group, 0755))
 		SKIP("no cgroup: %s", strerror(errno));
-	for (int phase = 0; phase < 3; phase++) {
+	for (int phase = 0, tries = 0; phase < 3;) {
+		uint64_t most = 200 * (uint64_t)gct_slow(), took;
 		int ready[2], status;
 		pid_t pid;
 		char byte;
@@ -92,9 +93,17 @@ TEST(cgroup_can_be_removed)
 		began = gct_now_ms();
 		while (rmdir(group) && gct_now_ms() - began < 5000)
 			gct_sleep_ms(5);
-		EXPECT_LE(gct_now_ms() - began, 200 * (uint64_t)gct_slow());
+		took = gct_now_ms() - began;
+		close(ready[0]);
+		close(ready[1]);
 		if (mkdir(group, 0755))
 			break;
+		/* The guest may have stood still for a while, but not each time. */
+		if (took > most && ++tries < 3)
+			continue;
+		EXPECT_LE(took, most);
+		tries = 0;
+		phase++;
 	}
 	EXPECT_EQ(rmdir(group), 0);
 }

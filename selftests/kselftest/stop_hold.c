@@ -311,6 +311,20 @@ static void *nap_thread(void *arg)
 	return NULL;
 }
 
+/* It sleeps, and has done so for a while: not before a last short sleep, nor about to. */
+static bool fast_asleep(pid_t tid)
+{
+	long before;
+
+	do {
+		before = stop_switches(tid);
+		gct_sleep_ms(20 * gct_slow());
+		if (!stop_sleeps(tid))
+			return false;
+	} while (stop_switches(tid) != before);
+	return true;
+}
+
 BOTH(sleepers)
 {
 	unsigned long stops = gct_scale(100);
@@ -324,9 +338,7 @@ BOTH(sleepers)
 		ASSERT_EQ(pthread_create(&napper[i].thread, NULL, nap_thread, &napper[i]), 0);
 		while (!napper[i].tid)
 			gct_sleep_ms(1);
-		/* The last of a few short sleeps on the way there. */
-		gct_sleep_ms(20 * gct_slow());
-		ASSERT_TRUE(stop_sleeps(napper[i].tid));
+		ASSERT_TRUE(fast_asleep(napper[i].tid));
 	}
 	for (int i = 0; i < NR_NAPS; i++)
 		before[i] = stop_switches(napper[i].tid);

@@ -224,7 +224,7 @@ static uint64_t *volatile keep;
 TEST_F(arena, agree)
 {
 	char path[200], buf[4096], *at;
-	struct gcarena_stats s;
+	struct gcarena_stats s, before;
 
 	for (int i = 0; i < 3000; i++) {
 		uint64_t *p = (uint64_t *)raw_alloc(&self->r, GCARENA_SPAN_CLASS(4, GCARENA_CONSERVATIVE));
@@ -242,6 +242,13 @@ TEST_F(arena, agree)
 		(void)here;
 	}
 	ASSERT_EQ(raw_stats(&self->r, &s), 0);
+	/* A worker that has swept the last span may be about to say how long that took. */
+	do {
+		before = s;
+		gct_sleep_ms(5);
+		ASSERT_EQ(raw_stats(&self->r, &s), 0);
+		before.cpu_ns = s.cpu_ns;
+	} while (memcmp(&before, &s, sizeof(s)));
 	EXPECT_GE(s.live, 1500 * 48);
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->r.fd);
 	for (size_t i = 0; i < NR_FILES; i++) {

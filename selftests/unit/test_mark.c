@@ -521,6 +521,46 @@ static void test_frame_cut(void **state)
 	}
 }
 
+static u64 not_there;
+
+static bool miss_page(u64 src, unsigned int n)
+{
+	return src / 4096 == not_there / 4096;
+}
+
+static bool miss_word(u64 src, unsigned int n)
+{
+	return n == 1 && src / 4096 == not_there / 4096;
+}
+
+/* The page with the stack pointer is not there, or goes between two looks; rdi is before it. */
+static void test_frame_faults(void **state)
+{
+	static u64 below[2 * 512] __attribute__((aligned(4096)));
+	static bool (*const how[])(u64 src, unsigned int n) = { miss_page, miss_word };
+	u64 regs[1] = {}, addr, sp = (u64)regs;
+	struct gca_stack s = { .area = { { (u64)below, (u64)(below + 2 * 512) } },
+			       .nr_areas = 1, .nr_doubtful = 1, .frame = sp,
+			       .regs = regs, .nr_regs = 1 };
+	u32 i, at;
+
+	for (i = 0; i < ARRAY_SIZE(how); i++)
+		for (at = 0; at < 8; at++) {
+			struct world *w = world_open(64 * MIB, GCARENA_DEBUG_CHECKMARK, 1);
+
+			addr = world_alloc(w, 4000, GCARENA_NOSCAN, 0);
+			below[512 + at] = sp;
+			below[512 + at - 7] = addr;	/* rdi */
+			not_there = (u64)(below + 512);
+			world_hooks.stack = &s;
+			world_hooks.miss_sift = how[i];
+			world_cycle(w, GCA_UNTIL_MARKED);
+			assert_true(world_marked(w, addr));
+			memset(below, 0, sizeof(below));
+			world_close(w);
+		}
+}
+
 /* ------------------------------------------------------------------- misses */
 
 static bool nothing_readable(u64 addr)
@@ -789,6 +829,7 @@ int main(void)
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_frame),
 		cmocka_unit_test(test_frame_cut),
+		cmocka_unit_test(test_frame_faults),
 		cmocka_unit_test(test_missed_reads),
 		cmocka_unit_test(test_leaves),
 		cmocka_unit_test(test_checkmark_silent),

@@ -35,7 +35,7 @@ int gca_port_sift(struct gca_arena *a, u64 *dst, u64 src, unsigned int n, u64 ba
 	unsigned int i;
 	int kept = 0;
 
-	if (world_hooks.miss_roots)
+	if (world_hooks.miss_roots || (world_hooks.miss_sift && world_hooks.miss_sift(src, n)))
 		return -EFAULT;
 	__atomic_fetch_sub(&world_hooks.copies, 1, __ATOMIC_RELAXED);
 	if (gca_port_copy(a, dst, src, n * sizeof(*dst)))

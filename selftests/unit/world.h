@@ -58,6 +58,7 @@ struct world {
  * @unreadable: can the word at @addr not be read even with faults on?
  * @judge: what gca_port_unreadable() answers
  * @miss_roots: no-fault reads of roots miss
+ * @miss_sift: does the one of @n words at @src miss?
  * @stop_err: what gca_port_stop() returns
  * @stop_needs: it fails if it has less time, ns
  * @relax: after so many calls gca_port_relax() says "give up"; 0: never
@@ -70,6 +71,7 @@ struct world_hooks {
 	bool (*unreadable)(u64 addr);
 	int judge;
 	bool miss_roots;
+	bool (*miss_sift)(u64 src, unsigned int n);
 	int stop_err;
 	u64 stop_needs;
 	u64 relax;
