@@ -349,20 +349,6 @@ static inline uint64_t raw_alloc(struct raw *r, uint32_t span_class)
 
 /* -------------------------------------------------------- the machine's state */
 
-/* A small number from a file, or -1. */
-static inline long gct_file_long(const char *path)
-{
-	char buf[64] = "";
-	int fd = open(path, O_RDONLY);
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, buf, sizeof(buf) - 1);
-	close(fd);
-	return n > 0 ? strtol(buf, NULL, 10) : -1;
-}
-
 static inline int gct_file_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY), err = 0;
@@ -421,13 +407,6 @@ static inline void gct_want_engine(uint32_t flags)
 		SKIP("the collector does not have, or is told not to use, this engine");
 }
 
-/* Live arenas of all users. */
-static inline long gct_arenas(void)
-{
-	return gct_file_long("/sys/kernel/gcarena/arenas");
-}
-
-/* Within 5 s (of a stock guest) there are @n arenas. */
 /* A pager: for pthread_create(), or to be called.  The errno that ended it. */
 static inline void *raw_serve_forever(void *arg)
 {
@@ -443,6 +422,7 @@ static inline void *raw_serve_forever(void *arg)
 	return (void *)(intptr_t)err;
 }
 
+/* Within 5 s (of a stock guest) there are @n arenas. */
 static inline bool gct_arenas_become(long n)
 {
 	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();

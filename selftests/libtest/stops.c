@@ -158,6 +158,7 @@ static void world_stands_still(void)
 	struct work w[THREADS];
 	pthread_t t[THREADS];
 	int i, moved = 0, rounds = 400 / SLOW + 20;
+	uint64_t end;
 	void *ret;
 
 	memset(&mock, 0, sizeof(mock));
@@ -173,6 +174,11 @@ static void world_stands_still(void)
 	CHECK(mock_attached(a) == THREADS);
 	for (i = 0; i < rounds; i++)
 		mock_stop(a, still, &moved);
+	end = gcl_now() + 10000000000ULL;
+	/* Each goes on when there are no more stops; it may have seen nothing but them till then. */
+	for (i = 0; i < THREADS; i++)
+		while (!get(counter[i]) && gcl_now() < end)
+			usleep(1000);
 	__atomic_store_n(&ending, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < THREADS; i++) {
 		pthread_join(t[i], &ret);
@@ -474,8 +480,11 @@ static void pager_looks(void)
 	int i;
 
 	CHECK(!found(a));
+	/* Done when the pager has come back: what it says then is no answer to what follows. */
+	__atomic_store_n(&mock_serve_flags, 0xdead, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&mock_ask, GCARENA_SERVE_REFRESH, __ATOMIC_SEQ_CST);
-	while (!found(a) && gcl_now() < end)
+	while ((!found(a) || __atomic_load_n(&mock_serve_flags, __ATOMIC_SEQ_CST) == 0xdead) &&
+	       gcl_now() < end)
 		usleep(1000);
 	CHECK(found(a) > 0);
 	for (i = 0; i < 2; i++) {
