@@ -43,10 +43,20 @@
 static const struct user_regset *gca_vector;	/* NULL: general registers only */
 static u64 gca_syscall_return;			/* see gca_by_syscall() */
 
-/* What the kernel put on its stack next to the registers that it saved. */
-static u64 gca_entry(const struct pt_regs *regs)
+/* Where the kernel saved the registers of @task, or NULL: it has exited.  Under RCU. */
+static const u64 *gca_saved(struct task_struct *task)
 {
-	return READ_ONCE_NOCHECK(((const u64 *)regs)[-1]);
+	void *stack = READ_ONCE(task->stack);
+
+	if (!stack)
+		return NULL;
+	return (const u64 *)(stack + THREAD_SIZE - TOP_OF_KERNEL_STACK_PADDING) - GCA_PT_WORDS;
+}
+
+/* What it put on its stack next to them. */
+static u64 gca_entry(const u64 *saved)
+{
+	return READ_ONCE_NOCHECK(saved[-1]);
 }
 
 /** gca_regs_init() - find the regset of the vector registers; by insmod, a 64-bit task */
@@ -55,7 +65,7 @@ void gca_regs_init(void)
 	const struct user_regset_view *view = task_user_regset_view(current);
 	unsigned int i;
 
-	gca_syscall_return = in_32bit_syscall() ? 0 : gca_entry(task_pt_regs(current));
+	gca_syscall_return = in_32bit_syscall() ? 0 : gca_entry(gca_saved(current));
 	for (i = 0; i < view->n; i++) {
 		const struct user_regset *r = &view->regsets[i];
 
@@ -78,31 +88,20 @@ size_t gca_regs_bytes(void)
 	return ALIGN(sizeof(struct pt_regs) + gca_vector_bytes(), sizeof(u64));
 }
 
-static int gca_read_general(struct gca_thread *t, u64 *to, u64 *entry)
+static int gca_read_general(struct gca_thread *t, u64 *to)
 {
 	struct task_struct *task = t->task;
 	const u64 *from;
-	void *stack;
 	unsigned int i;
 
 	rcu_read_lock();
-	stack = READ_ONCE(task->stack);
-	if (stack) {
-		from = (const u64 *)(stack + THREAD_SIZE - TOP_OF_KERNEL_STACK_PADDING) -
-		       GCA_PT_WORDS;
-		for (i = 0; i < GCA_PT_WORDS; i++)
-			to[i] = READ_ONCE_NOCHECK(from[i]);
-		/*
-		 * After the registers: if sigreturn has changed one of them, its call is seen.
-		 * If it comes to that later, they have changed: gca_port_stack_same().
-		 */
-		smp_rmb();
-		*entry = gca_entry((const struct pt_regs *)from);
-	}
+	from = gca_saved(task);
+	for (i = 0; from && i < GCA_PT_WORDS; i++)
+		to[i] = READ_ONCE_NOCHECK(from[i]);
 	rcu_read_unlock();
-	/* After the words: exec changes the mm before the registers. */
+	/* After the words: exec changes the mm before the registers; see gca_by_syscall(), too. */
 	smp_rmb();
-	return stack && gca_task_ours(task, t->shell->mm) ? 0 : -ESRCH;
+	return from && gca_task_ours(task, t->shell->mm) ? 0 : -ESRCH;
 }
 
 /* Are they in the processor only? */
@@ -135,11 +134,11 @@ static int gca_read_vector(struct task_struct *task, void *to)
 	return ret < 0 ? ret : 0;
 }
 
-static int gca_regs_read(struct gca_thread *t, void *to, u64 *entry)
+static int gca_regs_read(struct gca_thread *t, void *to)
 {
 	int ret = gca_read_vector(t->task, to + sizeof(struct pt_regs));
 
-	return ret ?: gca_read_general(t, to, entry);
+	return ret ?: gca_read_general(t, to);
 }
 
 /* Where the mapping that @addr is in begins and ends; false: there is none. */
@@ -219,10 +218,21 @@ static void gca_other_stack(struct gca_thread *t, u64 sp, u64 below, struct gca_
  * address stays below the registers until the thread goes back.  Who was loaded by a
  * 32-bit call does not know the place; where all entries share one (FRED), all are calls.
  * A 32-bit call of the owner's is none here: its sigreturn ends in 32-bit code.
+ *
+ * To be asked when the registers have been read, which ends with a barrier: if sigreturn had
+ * changed one of them, its call is seen. If it comes to that later, they will have
+ * changed: gca_port_stack_same().
  */
-static bool gca_by_syscall(u64 entry)
+static bool gca_by_syscall(struct task_struct *task)
 {
-	return !gca_syscall_return || entry == gca_syscall_return;
+	const u64 *saved;
+	bool ret;
+
+	rcu_read_lock();
+	saved = gca_saved(task);
+	ret = !saved || !gca_syscall_return || gca_entry(saved) == gca_syscall_return;
+	rcu_read_unlock();
+	return ret;
 }
 
 /*
@@ -240,12 +250,8 @@ static bool gca_may_sigreturn(const struct pt_regs *regs)
 	return nr == -1 || nr == __NR_rt_sigreturn;
 }
 
-/*
- * @late: the thread is on its way into the kernel or through it, and its registers may
- * change; where it came in by @entry.
- */
-static void gca_describe(struct gca_thread *t, const void *words, bool late, u64 entry,
-			 struct gca_stack *st)
+/* @late: it is on its way into the kernel or through it, and its registers may change. */
+static void gca_describe(struct gca_thread *t, const void *words, bool late, struct gca_stack *st)
 {
 	const struct gca_mutator *m = &t->core;
 	const struct pt_regs *regs = words;
@@ -253,7 +259,7 @@ static void gca_describe(struct gca_thread *t, const void *words, bool late, u64
 
 	st->regs = words;
 	st->nr_regs = gca_regs_bytes() / sizeof(u64);
-	if (late && !(gca_may_sigreturn(regs) && gca_by_syscall(entry))) {
+	if (late && !(gca_may_sigreturn(regs) && gca_by_syscall(t->task))) {
 		/* Building a signal's frame it changes some registers before the stack pointer. */
 		late = READ_ONCE(t->task->__state) == TASK_RUNNING;
 		st->frame = regs->sp;
@@ -275,16 +281,15 @@ static void gca_describe(struct gca_thread *t, const void *words, bool late, u64
 int gca_port_stack(struct gca_arena *a, struct gca_mutator *m, struct gca_stack *st)
 {
 	struct gca_thread *t = m->port;
-	u64 entry = 0;
 	bool late;
 	int ret;
 
 	/* acquire: before the registers; 0: it is in the callback, and they are final */
 	late = smp_load_acquire(&t->queued);
-	ret = gca_regs_read(t, t->regs, &entry);
+	ret = gca_regs_read(t, t->regs);
 	if (ret)
 		return gca_task_ours(t->task, t->shell->mm) ? -EAGAIN : -ESRCH;
-	gca_describe(t, t->regs, late, entry, st);
+	gca_describe(t, t->regs, late, st);
 	return 0;
 }
 
@@ -293,11 +298,10 @@ int gca_port_stack_self(struct gca_arena *a, struct gca_mutator *m, struct gca_s
 {
 	struct gca_thread *t = m->port;
 	void *words = t->regs + 2 * gca_regs_bytes();
-	u64 entry;
 
-	if (gca_regs_read(t, words, &entry))
+	if (gca_regs_read(t, words))
 		return gca_task_ours(current, t->shell->mm) ? -EIO : -ESRCH;
-	gca_describe(t, words, false, 0, st);
+	gca_describe(t, words, false, st);
 	return 0;
 }
 
@@ -305,10 +309,9 @@ bool gca_port_stack_same(struct gca_arena *a, struct gca_mutator *m)
 {
 	struct gca_thread *t = m->port;
 	size_t bytes = gca_regs_bytes();
-	u64 entry;
 	int ret;
 
-	ret = gca_regs_read(t, t->regs + bytes, &entry);
+	ret = gca_regs_read(t, t->regs + bytes);
 	if (ret)
 		return !gca_task_ours(t->task, t->shell->mm);
 	return !memcmp(t->regs, t->regs + bytes, bytes);

@@ -93,23 +93,19 @@ static int scan_frame_at(struct gca_worker *w, u64 lo, u64 at)
  */
 static int scan_frames(struct gca_worker *w, u64 lo, u64 hi, u64 sp)
 {
-	u64 buf[GCA_BLOCK_WORDS], pos, at, n;
+	u64 buf[GCA_BLOCK_WORDS], pos, n;
 	struct gca_arena *a = w->arena;
-	int err = 0, kept, is;
+	int err = 0, i, words;
 
 	for (pos = lo; pos < hi && !err; pos += n) {
 		n = min_t(u64, min_t(u64, hi - pos, sizeof(buf)), 4096 - pos % 4096);
-		kept = gca_port_sift(a, buf, pos, n / 8, sp, 0);
-		for (at = pos; kept > 0 && at < pos + n && !err; at += 8) {
-			is = gca_port_sift(a, buf, at, 1, sp, 0);
-			if (is > 0)
-				err = scan_frame_at(w, lo, at);
-			else if (is < 0)
-				kept = is;
-		}
+		words = gca_port_sift(a, buf, pos, n / 8, 0, U64_MAX);
 		/* There may be a frame that begins before what is not there now: all is wanted. */
-		if (kept < 0)
+		if (words < 0)
 			return gca_scan_range(w, lo, hi - lo, GCARENA_ROOT_STACK);
+		for (i = 0; i < words && !err; i++)
+			if (buf[i] == sp)
+				err = scan_frame_at(w, lo, pos + 8 * i);
 		if (!err && !(pos % (64 << 10)) && gca_give_up(a))
 			return -EINTR;
 	}

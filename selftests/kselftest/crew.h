@@ -130,31 +130,28 @@ static inline bool crew_gone(pid_t pid)
 	}
 }
 
-/* /proc/TID/NAME's line that begins with @key has this value. */
-static inline bool crew_says(pid_t tid, const char *name, const char *key, const char *value)
+/* /proc/TID/NAME's line that begins with @key has this value, within @ms. */
+static inline bool crew_says_within(uint64_t ms, pid_t tid, const char *name, const char *key,
+				    const char *value)
 {
+	uint64_t end = gct_now_ms() + ms;
 	char path[100], got[300] = "";
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", tid, name);
-	if (group_line(path, key, got, sizeof(got)) && !strcmp(got, value))
-		return true;
+	for (;;) {
+		if (group_line(path, key, got, sizeof(got)) && !strcmp(got, value))
+			return true;
+		if (gct_now_ms() >= end)
+			break;
+		gct_sleep_ms(1);
+	}
 	gct_note("# %s: %s'%s', not '%s'", path, key, got, value);
 	return false;
 }
 
-/* Likewise, but it may be about to: 5 s (of a stock guest) long. */
-static inline bool crew_says_soon(pid_t tid, const char *name, const char *key, const char *value)
+static inline bool crew_says(pid_t tid, const char *name, const char *key, const char *value)
 {
-	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
-	char path[100], got[300] = "";
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", tid, name);
-	while (gct_now_ms() < end) {
-		if (group_line(path, key, got, sizeof(got)) && !strcmp(got, value))
-			return true;
-		gct_sleep_ms(1);
-	}
-	return crew_says(tid, name, key, value);
+	return crew_says_within(0, tid, name, key, value);
 }
 
 /* ------------------------------------------------------------------------- the owner */

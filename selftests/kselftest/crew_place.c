@@ -182,8 +182,9 @@ TEST_F(machine, confined_by_a_cpuset)
 			for (int k = 0; k < n && k < WORKERS; k++) {
 				EXPECT_TRUE(worker_in(w[k], CREW_GROUP));
 				/* It is in the group first, and where the group may run then. */
-				EXPECT_TRUE(crew_says_soon(w[k], "status", "Cpus_allowed_list:",
-							   set[i]));
+				EXPECT_TRUE(crew_says_within(5000ULL * (uint64_t)gct_slow(), w[k],
+							     "status", "Cpus_allowed_list:",
+							     set[i]));
 			}
 			/* One processor: no more than one. */
 			if (i < 2)

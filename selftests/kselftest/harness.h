@@ -311,19 +311,27 @@ static inline long gct_arenas(void)
 	return gct_file_long("/sys/kernel/gcarena/arenas");
 }
 
+/* Within 5 s (of a stock guest) there are @n arenas. */
+static inline bool gct_arenas_become(long n)
+{
+	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
+
+	/* Fewer: one of an earlier test was still on its way out when they were counted. */
+	while (gct_arenas() > n && gct_now_ms() < end)
+		gct_sleep_ms(10);
+	return gct_arenas() <= n;
+}
+
 /*
  * An arena that an earlier test left to the kernel may be on its way out: tests that count
  * arenas would see it come or go.  What stays is somebody else's, and not waited for again.
  */
 static inline void gct_wait_alone(void)
 {
-	uint64_t end = gct_now_ms() + 2000ULL * (uint64_t)gct_slow();
 	static bool others;
 
-	while (!others && gct_arenas() > 0) {
-		others = gct_now_ms() > end;
-		gct_sleep_ms(5);
-	}
+	if (!others)
+		others = !gct_arenas_become(0);
 }
 
 static inline int gct_main(int argc, char **argv, const char *suite)

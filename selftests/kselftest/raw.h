@@ -422,17 +422,6 @@ static inline void *raw_serve_forever(void *arg)
 	return (void *)(intptr_t)err;
 }
 
-/* Within 5 s (of a stock guest) there are @n arenas. */
-static inline bool gct_arenas_become(long n)
-{
-	uint64_t end = gct_now_ms() + 5000ULL * (uint64_t)gct_slow();
-
-	/* Fewer: one of an earlier test was still on its way out when they were counted. */
-	while (gct_arenas() > n && gct_now_ms() < end)
-		gct_sleep_ms(10);
-	return gct_arenas() <= n;
-}
-
 static inline uint64_t gct_random(uint64_t *state)
 {
 	*state ^= *state << 13;

@@ -530,7 +530,7 @@ static bool miss_page(u64 src, unsigned int n)
 
 static bool miss_word(u64 src, unsigned int n)
 {
-	return n == 1 && src / 4096 == not_there / 4096;
+	return n <= 2 && src / 4096 == not_there / 4096;
 }
 
 /* The page with the stack pointer is not there, or goes between two looks; rdi is before it. */
